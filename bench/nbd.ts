@@ -51,7 +51,7 @@ export interface FioJob {
   readonly sizeMib: number;
   /** The processor of the client. */
   readonly cpu: number;
-  /** 0: writes the disk once, in pieces of 256 KiB; otherwise random pages for so long. */
+  /** 0: writes the disk once, in pieces of 256 KiB; otherwise random pages for this time. */
   readonly seconds: number;
 }
 

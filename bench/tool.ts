@@ -32,7 +32,7 @@ export function parseTool<const O extends Options>(
   }
 }
 
-/** The number in `text`. Ends the program if it is not one, or is not above 0, or is not whole where it must be. */
+/** The number in `text`. Ends the program if it is not a number above 0, or not whole where that is required. */
 export function positive(tool: string, option: string, text: string, isWhole = true): number {
   const value = Number(text);
   if (value > 0 && (!isWhole || Number.isSafeInteger(value))) return value;

@@ -1,6 +1,7 @@
 /**
- * How a back-end learns of a kick: the event loop by descriptor-watch.ts, or a thread that blocks in poll(2). From the kick of a thread
- * that sleeps until its call, back and forth; wall time, and processor time of the whole process. The two alternate in each round.
+ * How a back-end is notified of a kick: the event loop by descriptor-watch.ts, or a thread that blocks in poll(2). From the
+ * kick of a thread that sleeps until its call, back and forth; wall time, and processor time of the whole process. The two
+ * alternate in each round.
  */
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';

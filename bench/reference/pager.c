@@ -1,4 +1,4 @@
-// A region larger than the memory it may use, paged by the kernel: anonymous memory that is swapped, or a mapped file.
+// The kernel pages a region that is larger than the memory it may use: anonymous memory, which is swapped, or a mapped file.
 // The patterns are those of bench/touches.ts, touch for touch; that file specifies them.
 //
 //   pager anon|FILE CORPUS TOTAL BUDGET SEED TOUCHES PATTERN...

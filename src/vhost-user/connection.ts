@@ -73,7 +73,7 @@ export class Connection {
     if (this.#socketEntry === -1)
       throw new SwapError(
         'ERR_IO_SYSTEM',
-        'the kernel still polls the descriptors of the last one',
+        'the kernel still polls the descriptors of the previous connection; let the front-end connect again',
       );
   }
 

@@ -349,7 +349,7 @@ test('a run of a system that releases no pages can always use all of its pages',
   runs.verify();
 });
 
-test('pages outside a run cannot be used, and unused pages not be unused', () => {
+test('use() refuses pages outside the run, and unuse() refuses pages that are not used', () => {
   const twin = new Twin(64, 0);
   const page = twin.runs.alloc(4, 2);
   assert.throws(() => twin.runs.use(page + 2, 3), InvariantError);

@@ -1,6 +1,6 @@
 /**
- * Rebuilds the tables of an arena from a part of its objects, as a killed process leaves them, beside a naive model: which
- * pages of which zspages are used. The objects keep their bytes, and the arena goes on.
+ * Rebuilds the tables of an arena from some of its objects, as after a kill, and compares them with a naive model of which
+ * pages of which zspages are used. The objects keep their bytes, and the arena works.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -94,7 +94,7 @@ class Subject {
     }
   }
 
-  /** What an arena of another process makes of this one, if rows name the objects of `owners`; null: it refuses. */
+  /** The arena that another process rebuilds from this one if the rows name the objects of `owners`; null: it refuses. */
   rebuilt(owners: Iterable<number>): Subject | null {
     const next = new Subject(this.#bytes);
     const rebuild = new ArenaRebuild(next.memory.buffer, layout);
@@ -109,7 +109,7 @@ class Subject {
     return next;
   }
 
-  /** Naive number of pages in use: of each zspage all, except for the best tail of each class. */
+  /** Naive number of pages in use: all pages of each zspage, except for the best tail of each class. */
   usedPages(): number {
     const zspages = new Map<number, { cls: number; end: number }>();
     for (const { location } of this.held.values()) {
@@ -136,7 +136,7 @@ class Subject {
 const lengths = [2900, 3060, 1500, 300, 100, 4096] as const;
 
 randomTest(
-  'a rebuilt arena has the objects that rows name, and needs no more memory',
+  'a rebuilt arena has the objects that the rows name, and uses no more memory',
   4000,
   (prng, steps) => {
     let subject = new Subject();
@@ -150,7 +150,7 @@ randomTest(
       } else if (what < 96) subject.arena.compact(1 + prng.below(8));
       else if (what < 97) subject.arena.releaseFree(0, 1000);
       else {
-        const share = prng.below(5); // of four objects, so many lose their rows
+        const share = prng.below(5); // of every four objects, this many lose their rows
         const before = subject.budget.usedBytes;
         const next = subject.rebuilt(owners.filter(() => prng.below(4) >= share));
         assert.ok(next !== null);
@@ -166,7 +166,7 @@ randomTest(
   },
 );
 
-test('the zspage that needs fewest of its pages becomes the tail, and the former one gets all of its', () => {
+test('the zspage that needs the fewest of its pages becomes the tail, and all pages of the former tail count as used', () => {
   const subject = new Subject();
   const length = 2900;
   const cls = subject.arena.classOf(length);
@@ -183,7 +183,7 @@ test('the zspage that needs fewest of its pages becomes the tail, and the former
   assert.equal(next.budget.usedBytes, subject.budget.usedBytes - 4096);
 });
 
-test('zspages that share a page, used or not, and those that cross chunks are refused', () => {
+test('zspages that share a page, used or not, or cross a chunk are refused', () => {
   const subject = new Subject();
   const [first, second] = [subject.alloc(2900), subject.alloc(1500)];
   const zspages = new Int32Array(subject.memory.buffer, layout.zspageTable);

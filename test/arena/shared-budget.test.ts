@@ -8,7 +8,7 @@ import { testSeed } from '../support/fixtures/replay.ts';
 
 const PAGE = 4096;
 
-test('a limit is shared: the last page fits, one byte more does not', () => {
+test('the limit is shared: the last page fits, one byte more does not', () => {
   const memory = SharedBudget.memory(4 * PAGE);
   const [a, b] = [new SharedBudget(memory), new SharedBudget(memory)];
   assert.equal(a.reserve(3 * PAGE), true);
@@ -20,7 +20,7 @@ test('a limit is shared: the last page fits, one byte more does not', () => {
   assert.equal(a.reserve(1), true);
 });
 
-test('a limit of 0 is none; a lower limit than is used is refused', () => {
+test('limit 0 is unlimited; a limit below the usage is refused', () => {
   const memory = SharedBudget.memory(0);
   const [a, b] = [new SharedBudget(memory), new SharedBudget(memory)];
   assert.equal(a.reserve(100 * PAGE), true);
@@ -31,7 +31,7 @@ test('a limit of 0 is none; a lower limit than is used is refused', () => {
   assert.throws(() => b.release(1), /released bytes <= reserved bytes/);
 });
 
-test('two threads of pages behave as one budget, rounded up to a page for each', () => {
+test("the usage of a shared budget is the sum of each thread's, rounded up to a page", () => {
   const seed = testSeed();
   const prng = new Prng(seed);
   const memory = SharedBudget.memory(64 * PAGE);
@@ -52,7 +52,7 @@ test('two threads of pages behave as one budget, rounded up to a page for each',
   }
 });
 
-test('threads that reserve at the same time stay below the limit', {
+test('threads that reserve at the same time never exceed the limit', {
   timeout: 60_000,
 }, async () => {
   const memory = SharedBudget.memory(10 * PAGE);
@@ -79,7 +79,7 @@ test('threads that reserve at the same time stay below the limit', {
   assert.deepEqual([codes, budget.usedBytes], [[0, 0], 0]);
 });
 
-test('a limit that is refused refuses no page of another thread', {
+test('a refused limit makes no reservation of another thread fail', {
   timeout: 60_000,
 }, async () => {
   const memory = SharedBudget.memory(10 * PAGE);
@@ -103,7 +103,7 @@ test('a limit that is refused refuses no page of another thread', {
   assert.equal(await ended, 0);
 });
 
-test('it is the parent of the budget of a disk', () => {
+test("a shared budget can be the parent of a disk's budget", () => {
   const budget = new SharedBudget(SharedBudget.memory(2 * PAGE));
   const disk = new Budget(0, budget);
   assert.deepEqual(

@@ -60,7 +60,7 @@ test('C22 AsyncPages: a store that refuses, overwrites and frees', async () => {
   store.verify();
 });
 
-test('AsyncPages: no page runs in the turn of the call, and a batch takes one turn', async () => {
+test('AsyncPages: no page is processed in the turn of the call, and a batch takes one turn', async () => {
   const store = storeOf({ slots: 100, limitBytes: 0 });
   let turns = 0;
   const turnOf: number[] = [];

@@ -29,7 +29,7 @@ test('a value that is not an object is described in the error', () => {
     );
 });
 
-test('a whole number must be in range and a multiple', () => {
+test('a whole number must be in its range and a multiple of its step', () => {
   const range = { min: 8, max: 64, multipleOf: 8 };
   for (const value of [8, 16, 64]) checkInteger('open()', 'bytes', value, range);
   for (const value of [0, 7, 9, 72, 8.5, Number.NaN, 2 ** 53, '8', null, undefined])

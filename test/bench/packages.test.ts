@@ -9,7 +9,7 @@ import { type Outcome, packages, rowOf } from '../../bench/packages.ts';
 const folder = resolve(dirname(fileURLToPath(import.meta.url)), '../../../bench/packages');
 const json = (name: string): unknown => JSON.parse(readFileSync(join(folder, name), 'utf8'));
 
-test('twelve packages, each once, with a program that imports it', () => {
+test('twelve packages are listed, each once, with a program that imports it', () => {
   assert.equal(new Set(packages.map(({ name }) => name)).size, 12);
   assert.equal(new Set(packages.map(({ program }) => program)).size, packages.length);
   for (const { name, program } of packages) {
@@ -19,7 +19,7 @@ test('twelve packages, each once, with a program that imports it', () => {
   }
 });
 
-test('versions are exact and equal those of the lock file, which has the hash of every file', () => {
+test('versions are exact and equal those of the lock file, which has a hash for every package', () => {
   const { dependencies } = json('package.json') as {
     readonly dependencies: Readonly<Record<string, string>>;
   };

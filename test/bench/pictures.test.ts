@@ -103,7 +103,7 @@ test('the span of no value, of one value, and of values with gaps is correct', (
   assert.deepEqual(spanOf([Number.NaN, 3, 9]), { low: 3, high: 9 });
 });
 
-test('a chart without data says so, and is well-formed', () => {
+test('a chart without data has a text about that, and is well-formed', () => {
   const log = panel({ x: { label: 'µs', log: 10 } });
   const hollow = panel({ series: [{ name: 'nothing', look: 0, points: [] }] });
   for (const empty of [panel({}), log, hollow]) {

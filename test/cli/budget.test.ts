@@ -46,7 +46,7 @@ for (const mib of sizes)
       if (small.length > 0) assert.ok(found <= lower * 2, `${lower / MIB} .. ${found / MIB} MiB`);
     });
 
-test('a quarter more pages than the program has are no reason for a larger budget', async () => {
+test('a budget is too small when a run swaps in more than 1.5 times the pages of the program', async () => {
   const pages = peakBytes / 4096;
   const below = 16 * MIB;
   const curve = (pageIns: number) => async (bytes: number) =>

@@ -130,7 +130,7 @@ function fakePath(t: TestContext): string {
   return `${folder}:${process.env['PATH']}`;
 }
 
-/** What bash offers for a line that is cut into these words. */
+/** The completions that bash offers for a line of these words. */
 function bashOffers(path: string, words: readonly string[]): readonly string[] {
   const { stdout, stderr } = spawnSync(
     'bash',

@@ -40,7 +40,9 @@ test('the log of a service has the URL without the token; the command prints it 
   assert.equal(await run.ended, 0);
 });
 
-test('a host without --dashboard, and one that does not answer', { timeout }, async (t) => {
+test('frontswap dashboard reports a host without --dashboard, and a host that does not answer', {
+  timeout,
+}, async (t) => {
   const folder = testFolder(t);
   const run = start(t, shipped, words(folder).slice(0, -2));
   await until(run, () => lineCount(run.text.stdout) === 1);

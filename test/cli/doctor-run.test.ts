@@ -93,26 +93,30 @@ for (const [argv, status, message] of failures)
     assert.match(result.stderr, message);
   });
 
-test('126: not executable; 127: not found; a file without #! is run by /bin/sh', options, (t) => {
-  const folder = testFolder(t);
-  const file = join(folder, 'file');
-  writeFileSync(file, 'exit 9\n');
-  const script = join(folder, 'script');
-  writeFileSync(script, 'exit 9\n', { mode: 0o755 });
-  const ends: readonly [string, number, RegExp][] = [
-    [file, 126, /cannot run '.*file': permission denied \(EACCES\)/],
-    [folder, 126, /cannot run '.*': permission denied \(EACCES\)/],
-    [join(file, 'x'), 127, /cannot run '.*file\/x': .*ENOTDIR/],
-    [join(folder, 'none'), 127, /cannot run '.*none': .*/],
-    ['', 127, /cannot run '': it is not in PATH/],
-    [script, 1, /exited with status 9 in the run without paging/],
-  ];
-  for (const [word, status, message] of ends) {
-    const result = doctor([word]);
-    assert.deepEqual([result.status, result.stdout], [status, ''], word);
-    assert.match(result.stderr, message);
-  }
-});
+test(
+  'doctor --run exits 126 if the program is not executable, 127 if not found; /bin/sh runs a file without #!',
+  options,
+  (t) => {
+    const folder = testFolder(t);
+    const file = join(folder, 'file');
+    writeFileSync(file, 'exit 9\n');
+    const script = join(folder, 'script');
+    writeFileSync(script, 'exit 9\n', { mode: 0o755 });
+    const ends: readonly [string, number, RegExp][] = [
+      [file, 126, /cannot run '.*file': permission denied \(EACCES\)/],
+      [folder, 126, /cannot run '.*': permission denied \(EACCES\)/],
+      [join(file, 'x'), 127, /cannot run '.*file\/x': .*ENOTDIR/],
+      [join(folder, 'none'), 127, /cannot run '.*none': .*/],
+      ['', 127, /cannot run '': it is not in PATH/],
+      [script, 1, /exited with status 9 in the run without paging/],
+    ];
+    for (const [word, status, message] of ends) {
+      const result = doctor([word]);
+      assert.deepEqual([result.status, result.stdout], [status, ''], word);
+      assert.match(result.stderr, message);
+    }
+  },
+);
 
 test('variables of an outer frontswap run do not reach the program', options, (t) => {
   const { file } = program(t);
@@ -177,7 +181,7 @@ test('a run that hangs with a small budget is stopped, and no budget suggested',
   );
 });
 
-test('doctor takes words only with --run, which requires some', async () => {
+test('doctor takes a command only with --run, which requires one', async () => {
   const words = await cli(['doctor', 'app.js']);
   assert.equal(words.status, 2);
   assert.match(words.stderr, /unexpected argument 'app.js'/);

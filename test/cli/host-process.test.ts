@@ -67,7 +67,7 @@ test('--socket-mode opens the NBD socket to a group, not the control socket', {
   assert.match(open.text.stderr, /warning: every user of this machine .* --socket-mode 0660/);
 });
 
-test('a host warns of a network address unless clients are known, and of an open socket unless every disk has a list', {
+test('a host warns of a network address unless clients must authenticate, and of a socket open to all unless every disk has an access list', {
   timeout,
 }, async (t) => {
   const folder = testFolder(t);
@@ -147,7 +147,7 @@ test('signals before the host runs neither end it nor open a debugger', {
   assert.equal(await run.ended, 0);
 });
 
-test('--json prints one line when ready, -q none', { timeout }, async (t) => {
+test('--json prints one line when the host is ready, -q none', { timeout }, async (t) => {
   const folder = testFolder(t);
   const run = start(t, shipped, [...sample(folder), '--json']);
   await until(run, () => lineCount(run.text.stdout) === 1);
@@ -253,7 +253,9 @@ test('a closed stdout does not crash the host', { timeout }, async (t) => {
   assert.equal(run.text.stderr, '');
 });
 
-test('a port in use: exit 1, with the port and the option', { timeout }, async (t) => {
+test('for a port in use the host exits 1 and names the port and the option', {
+  timeout,
+}, async (t) => {
   const folder = testFolder(t);
   const other = createServer();
   await new Promise<void>((resolve) => other.listen(0, '127.0.0.1', resolve));
@@ -460,7 +462,7 @@ test('-v logs connections on stderr; without it nothing is logged', {
   assert.equal(plain.text.stderr, '');
 });
 
-test('a listener that other machines can reach causes a warning', { timeout }, async (t) => {
+test('a host warns of a listener that other machines can reach', { timeout }, async (t) => {
   const run = start(t, standIn, ['host', '-i', '0.0.0.0', '-p', '0', '--no-control']);
   await until(run, () => run.text.stdout !== '');
   assert.match(run.text.stderr, /^frontswap host: warning: anyone who can reach 0\.0\.0\.0 port/);

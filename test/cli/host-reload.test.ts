@@ -128,7 +128,7 @@ test('frontswap reload prints what was done, refused and ignored', { timeout }, 
   );
 });
 
-test('systemd is notified of the begin and the end of a reload', {
+test('systemd is notified of the beginning and the end of a reload', {
   skip: noLinux,
   timeout,
 }, async (t) => {

@@ -46,7 +46,7 @@ test('systemd is notified of the start, of the running loop and of the stop', {
     return messages.includes('WATCHDOG=1\n');
   });
   assert.equal(messages[0], `READY=1\nSTATUS=serving NBD on ${folder}/s\n`);
-  assert.equal((await askDisks(join(folder, 'c'))).disks.length, 1); // ready means: it serves
+  assert.equal((await askDisks(join(folder, 'c'))).disks.length, 1); // ready means that it serves
   run.child.kill('SIGTERM');
   assert.equal(await run.ended, 0);
   messages.push(...receiver.messages());

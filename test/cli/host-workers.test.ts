@@ -52,7 +52,7 @@ async function startFaulty(
   return { run, socket, control };
 }
 
-test('a worker that ends: the host says which disks are lost and exits 1', {
+test('when a worker ends, the host says which disks are lost and exits 1', {
   skip,
   timeout,
 }, async (t) => {
@@ -67,7 +67,7 @@ test('a worker that ends: the host says which disks are lost and exits 1', {
   );
 });
 
-test('a worker that hangs: the watchdog is not fed, and a stop ends it', {
+test('while a worker hangs, the watchdog is not fed, the other worker serves, and the host can be stopped', {
   skip,
   timeout,
 }, async (t) => {

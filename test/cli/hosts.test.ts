@@ -84,7 +84,7 @@ test('hosts that start at the same moment take different names', { timeout }, as
   assert.deepEqual(pids.sort(), runs.map(({ child }) => child.pid).sort());
 });
 
-test('the names of killed hosts are used again', { timeout }, async (t) => {
+test('the names of killed hosts are reused', { timeout }, async (t) => {
   const { runs, folder } = await twoHosts(t);
   for (const run of runs) {
     run.child.kill('SIGKILL');

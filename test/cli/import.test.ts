@@ -29,7 +29,7 @@ test('a file is printed as TOML, or as JSON; warnings are on stderr', { timeout 
   assert.deepEqual([schemaVersion, inner, warnings.length], [1, toml, 1]);
 });
 
-test('a file that cannot be read, and one without an end', { timeout }, async (t) => {
+test('a missing file and one that is not a regular file are refused', { timeout }, async (t) => {
   const folder = testFolder(t);
   execFileSync('mkfifo', [join(folder, 'fifo')]);
   for (const [file, status, message] of [

@@ -152,7 +152,7 @@ test('attach for nbd-client refuses a disk that only this machine can reach, wit
   assert.match(told.stdout, /^nbd-client 10\.0\.0\.1 10809 -N vm1 /m);
 });
 
-/** What a host that serves on these addresses makes of `attach --format nbd-client`. */
+/** The result of `attach --format nbd-client` for a host that serves on these addresses. */
 async function attachTo(uris: readonly string[]): Promise<Result> {
   const path = join(folder, `c${uris.length}${uris.join().length}`);
   const [disk] = host.report().disks;

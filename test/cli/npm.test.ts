@@ -110,7 +110,7 @@ test('when npx ends while a client has pages, the host stays until the client di
   await waitUntil('the host has stopped', () => !existsSync(join(folder, 's')));
 });
 
-/** The clock of the host stands still until `later` exists: a slow machine makes no pause between two signals. */
+/** The clock of the host stands still until `later` exists, so a slow machine adds no pause between two signals. */
 const clockOf = (later: string): string => `
 import { existsSync } from 'node:fs';
 const now = () => (existsSync(${JSON.stringify(later)}) ? 20_000 : 10_000);

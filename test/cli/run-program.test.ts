@@ -53,7 +53,7 @@ test('every option becomes the variable that register reads', async () => {
   });
 });
 
-test('--stats takes an interval in the same word only', async () => {
+test('--stats takes an interval only as --stats=INTERVAL', async () => {
   const { words, variables } = await ask(['--stats=250ms', '--resident', '1M', 'node', 'x']);
   assert.deepEqual([words, variables['FRONTSWAP_STATS']], [['node', 'x'], '250ms']);
   const next = await ask(['--resident', '1M', '--stats', '1s', 'x']);
@@ -199,7 +199,7 @@ test('memories of a Node program are paged, and those of a Node program that it 
 }, (t) => {
   const { status, stderr } = shell(`RUN --stats node ${program(t)} twice`);
   assert.equal(status, 0, stderr);
-  // The outer one waits for the other, long enough for its figures to be up to date.
+  // The outer program waits for the inner one, long enough for its figures to be up to date.
   assert.match(stderr, /, [1-9][0-9]* out, [1-9][0-9]* faults\n$/);
   assert.match(stderr, /^(frontswap: 1 memory, .*\n){2}$/);
 });

@@ -141,7 +141,7 @@ test('every format lists the commands for the guest, with reasons', () => {
   }
 });
 
-test('any word survives the shell', () => {
+test('any quoted word passes through the shell unchanged', () => {
   const word = fc.string({ unit: 'grapheme-ascii', minLength: 1, maxLength: 20 });
   fc.assert(
     fc.property(fc.array(word, { minLength: 1, maxLength: 5 }), (words) => {
@@ -153,7 +153,7 @@ test('any word survives the shell', () => {
   );
 });
 
-test('no name leaves the comment lines or the words; control characters are refused', () => {
+test('no name or path breaks out of its comment or its word; control characters are refused', () => {
   const text = fc.string({
     unit: fc.oneof(fc.constantFrom('\n', '\r', '\x1b', "'", '#'), fc.string({ unit: 'grapheme' })),
     maxLength: 30,

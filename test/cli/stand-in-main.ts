@@ -5,7 +5,7 @@ import { realWorld } from '../../src/cli/world.ts';
 import type { HostParts } from '../../src/host/parts.ts';
 import { standInParts } from '../support/fakes/stand-in.ts';
 
-/** How long the NBD server takes to close, time for a second signal, ms. */
+/** Time that the NBD server takes to close, ms: enough for a second signal. */
 const closeMs = Number(process.env['STAND_IN_CLOSE_MS'] ?? 0);
 
 async function slowParts(): Promise<HostParts> {

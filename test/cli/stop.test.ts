@@ -61,6 +61,6 @@ test('stop is refused while a client has pages; the next one, or a forced one, i
   }
 });
 
-test('stop without a host is status 3', { timeout }, (t) => {
+test('without a host stop exits 3', { timeout }, (t) => {
   assert.equal(askToStop(testFolder(t)).status, 3);
 });

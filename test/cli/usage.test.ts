@@ -68,7 +68,7 @@ for (const [argv, message] of wrong)
     assert.equal(stdout, '');
   });
 
-test('without arguments: the overview on stderr, exit 2', async () => {
+test('without arguments frontswap prints the overview on stderr and exits 2', async () => {
   const { status, stdout, stderr } = await cli([]);
   assert.equal(status, 2);
   assert.equal(stdout, '');
@@ -154,7 +154,7 @@ test('version, --version and COMMAND --version print the package version', async
   });
 });
 
-test('no host: exit 3, with advice', async () => {
+test('without a host a command exits 3, with advice', async () => {
   for (const command of [['list'], ['attach', '-f', 'qemu']]) {
     const { status, stdout, stderr } = await cli([...command, '--control', '/nowhere/c']);
     assert.deepEqual([status, stdout], [3, '']);
@@ -216,7 +216,7 @@ const colors: readonly [string, boolean, Record<string, string>, boolean, boolea
   ['--no-color and FORCE_COLOR', true, { FORCE_COLOR: '1' }, true, false],
 ];
 for (const [what, isTerminal, env, noColor, want] of colors)
-  test(`colours with ${what}: ${want}`, () => {
+  test(`output has colours with ${what}: ${want}`, () => {
     const output = { isTerminal, columns: 80, write: () => undefined };
     assert.equal(wantsColor(output, env, noColor), want);
   });

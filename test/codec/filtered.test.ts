@@ -75,7 +75,7 @@ test('each engine decompresses the blocks of the others as the plain decoder doe
   );
 });
 
-test('a filtered block of n bytes fits a limit of n and not n - 1, and is not tried below the smallest limit of LZ4', () => {
+test('a filtered block of n bytes fits a limit of n and not n - 1; below the smallest limit of LZ4 no filter is tried', () => {
   for (const codec of codecs)
     for (const kind of numericKinds)
       for (const filter of filters) {
@@ -114,7 +114,7 @@ test('a block of less or more than a page is refused', () => {
   }
 });
 
-test('a short run of the fuzzer finds nothing and reaches both answers', () => {
+test('a short run of the fuzzer finds no difference, and reaches accepted and refused blocks', () => {
   const { cases, accepted } = run({ seed: testSeed(), seconds: 2 });
   assert.ok(cases > 300, `${cases} cases`);
   assert.ok(accepted > cases / 20 && accepted < cases * 0.95, `${accepted} of ${cases}`);

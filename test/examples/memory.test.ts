@@ -109,7 +109,7 @@ test('an external sort in regions and in PagedArrays has the same result as one 
   swapOf(found, 'PagedArray');
 });
 
-test('a claim that does not hold is printed and sets status 1: a database that fits its budget', {
+test('an example whose claim does not hold says so and exits 1: a database that fits its budget', {
   skip,
 }, async () => {
   const { code, printed, said } = await ran('sqlite', '--size', '100', '--resident', '8M');

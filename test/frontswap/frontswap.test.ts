@@ -199,14 +199,14 @@ test('C10 with writethrough the backend stores the page and the caller writes it
   assert.equal(front.counters.get('succStores'), 1);
   assert.equal(front.counters.get('failedStores'), 0);
   expectLoad(front, 5, A);
-  first.pages.clear(); // the backend may: the device has it
+  first.pages.clear(); // the backend may drop it: the device has the page
   assert.equal(front.load(3, 5, into, 0), LoadResult.absent);
   assert.equal(front.has(3, 5), false, 'after one miss every load misses');
   assert.equal(front.counters.get('loadsToDevice'), 1);
   front.verify();
 });
 
-test('C10 a damaged page that was written through is read from the device', () => {
+test('C10 a written-through page whose copy is damaged is read from the device', () => {
   const { front, first } = setUp();
   front.writethrough = true;
   front.store(3, 5, A, 0);

@@ -162,7 +162,7 @@ async function spoilPages(socketPath: string, seed: number, count: number): Prom
 }
 
 peerTest(
-  'a page that changed without the guest is reported',
+  "a page that is changed behind the guest's back is reported by the guest",
   guestTools,
   async () => {
     const seed = 0x5eed_2010;

@@ -1,17 +1,17 @@
 /*
- * The guest's side of a swap run: a program that needs more memory than the guest has, and that
- * can tell for every page whether it came back right.
+ * The guest's side of a swap run: a program that needs more memory than the guest has, and checks
+ * that every page is swapped in as it was written.
  *
  *   hog swapon DEVICE none|once|pages PRIORITY   swapon(2) with the discard mode (busybox has no flags)
  *   hog at NAME                                  a boundary: print the figures, wait for the host's newline
  *   hog run MIB SEED                             fill, seq, rewrite, rand, half, kept: a boundary after each
  *   hog watch MIB SEED                           run in a child, print how it ended, power off
- *   hog discard DEVICE                           BLKDISCARD of the whole device
+ *   hog discard DEVICE                           BLKDISCARD of the entire device
  *
- * A page is a function of (seed, index, version), so it is checked by computing it again; nothing
- * but the pages themselves is remembered. 15 % are zero, 5 % one repeated word, 45 % text, 15 %
+ * A page is a function of (seed, index, version), so it is checked by computing it again; only the
+ * pages themselves are stored. 15 % are zero, 5 % one repeated word, 45 % text, 15 %
  * heap-like (pointers, small numbers, zeros), 20 % noise. Text, heap and noise pages begin with a
- * tag (index, version, seed), so a wrong page can be told from a damaged one.
+ * tag (index, version, seed), which distinguishes a wrong page from a damaged one.
  *
  * Boundary line:  @at NAME errors=N seconds=S pswpin=N pswpout=N used_kib=N
  * End of a child: @hog status=N, or @hog signal=N
@@ -39,7 +39,7 @@
 #define PAGE 4096u
 #define WORDS (PAGE / 8)
 #define RUN_PAGES 16u     /* pages are freed in runs of 64 KiB, as an allocator would */
-#define HOST_WAIT_MS 60000 /* a host that went away does not keep the guest for ever */
+#define HOST_WAIT_MS 60000 /* the guest does not wait forever for a host that has ended */
 #ifndef SWAP_FLAG_DISCARD_ONCE
 #define SWAP_FLAG_DISCARD_ONCE 0x20000
 #define SWAP_FLAG_DISCARD_PAGES 0x40000
@@ -89,7 +89,7 @@ static enum kind kind_of(uint64_t hash)
 	return percent < 80 ? HEAP : NOISE;
 }
 
-/* 256 made-up words of 2 to 9 letters, drawn with a skew: LZ4 halves such a page. */
+/* 256 random words of 2 to 9 letters, some much more frequent: LZ4 compresses such a page to half. */
 static char vocabulary[256][12];
 static uint8_t word_length[256];
 
@@ -118,7 +118,7 @@ static void text(uint8_t *page, uint64_t state)
 		uint64_t r = next(&state);
 
 		for (int i = 0; i < 4; i++, r >>= 16) {
-			/* the smaller of two bytes: common words come often, as in prose */
+			/* the smaller of two bytes: some words are frequent, as in prose */
 			uint8_t a = r & 0xff, b = (r >> 8) & 0xff, w = a < b ? a : b;
 			unsigned take = word_length[w];
 
@@ -170,13 +170,13 @@ static void make_page(uint8_t *page, uint64_t index, uint32_t version)
 			words[i] = next(&state);
 }
 
-/* A quarter of the pages, spread, is written a second time. */
+/* A quarter of the pages, spread evenly, is written a second time. */
 static int is_rewritten(uint64_t index)
 {
 	return (mix(index ^ 0x5eed) & 3) == 0;
 }
 
-/* Half of the runs is given up. */
+/* Half of the runs are freed. */
 static int is_freed(uint64_t index)
 {
 	return mix(index / RUN_PAGES + 77) & 1;
@@ -307,8 +307,8 @@ static int run(uint64_t mib)
 }
 
 /*
- * For a run in which the swap disk fails: this process is locked in memory, so it can still say how
- * its child ended, and it powers the guest off itself, for the shell may have been swapped out.
+ * For a run in which the swap disk fails: this process is locked in memory, so it can still report
+ * how its child ended, and it powers off the guest itself, because the shell may be swapped out.
  */
 static int watch(uint64_t mib)
 {

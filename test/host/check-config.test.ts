@@ -76,7 +76,7 @@ const wrong: readonly [string, object, RegExp][] = [
   ['a pid file that is something else', { pidfile: '@/flash' }, /contains something other/],
 ];
 for (const [what, settings, message] of wrong)
-  test(`${what} is reported`, async (t) => {
+  test(`--check reports ${what}`, async (t) => {
     const folder = testFolder(t);
     backingFile(folder, 'flash', 1 << 20);
     chmodSync(backingFile(folder, 'open', 1 << 20), 0o644);

@@ -117,7 +117,7 @@ test('stop replies before it stops the host', async (t) => {
   assert.equal(stops.count, 1);
 });
 
-test('a stop that would lose pages is 409, unless forced', async (t) => {
+test('a stop that would lose pages gets 409, unless forced', async (t) => {
   const { path, stops } = await rig(t);
   stops.isInUse = true;
   const answer = await ask(path, 'POST', '/v1/stop');
@@ -128,7 +128,7 @@ test('a stop that would lose pages is 409, unless forced', async (t) => {
   assert.equal(stops.count, 1);
 });
 
-test('an unknown path is 404, a wrong method 405 with the allowed one; neither stops the host', async (t) => {
+test('an unknown path gets 404, a wrong method 405 with the allowed one; neither stops the host', async (t) => {
   const { path, counters, stops } = await rig(t);
   const unknown = await ask(path, 'GET', '/v2/disks');
   assert.equal(statusOf(unknown), 404);
@@ -170,7 +170,7 @@ test('a reader of events that does not read is disconnected, and others get ever
   assert.match(all[101] ?? '', /"late"/);
 });
 
-test('a header that is too long is 431, bytes that are not HTTP are 400', async (t) => {
+test('a header that is too long gets 431, bytes that are not HTTP get 400', async (t) => {
   const { path, counters } = await rig(t);
   const long = await ask(path, 'GET', '/v1/disks', `x: ${'a'.repeat(5000)}\r\n`);
   assert.equal(statusOf(long), 431);
@@ -180,7 +180,7 @@ test('a header that is too long is 431, bytes that are not HTTP are 400', async 
   assert.equal(counters.get('controlRefusals'), 2);
 });
 
-test('a body that is too long is 413 and does not stop the host', async (t) => {
+test('a body that is too long gets 413 and does not stop the host', async (t) => {
   const { path, stops } = await rig(t);
   const body = 'x'.repeat(9000);
   const answer = await ask(path, 'POST', '/v1/stop', `content-length: 9000\r\n\r\n${body}`);
@@ -201,7 +201,7 @@ test('a body of 8192 bytes is read, one of 8193 is refused', async (t) => {
   }
 });
 
-test('32 clients are served at the same time, the next one is disconnected', async (t) => {
+test('32 clients are served at the same time, and one more is disconnected', async (t) => {
   for (const silent of [31, 32]) {
     const { path } = await rig(t);
     for (let i = 0; i < silent; i++) {
@@ -247,7 +247,7 @@ for (const [what, status, body] of strangers)
     await assert.rejects(askDisks(path), { code: 'ERR_PEER_PROTOCOL' });
   });
 
-test('a reply has up to 16 MiB', async (t) => {
+test('a reply may have up to 16 MiB', async (t) => {
   for (const more of [0, 1]) {
     const path = join(testFolder(t), 'c');
     const list = '{"schemaVersion":1,"disks":[]}';
@@ -285,7 +285,7 @@ test('a reset is a POST, and its client gets code and message of a refusal', asy
   assert.equal(statusOf(await ask(path, 'GET', '/v1/disks/a/reset?force=1')), 405);
 });
 
-test('a bug of the host is 500, not a refusal', async (t) => {
+test('a bug of the host is reported as 500, not as a refusal', async (t) => {
   const { path } = await rig(t);
   assert.equal(statusOf(await ask(path, 'POST', '/v1/disks/bug/reset')), 500);
   await assert.rejects(askReset(path, 'bug', false), { code: 'ERR_PEER_PROTOCOL' });
@@ -332,7 +332,7 @@ async function stranger(t: TestContext, reply: (socket: Socket) => void): Promis
 }
 const head = 'HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n{';
 
-test('a reply that arrives byte by byte has the deadline of one that does not arrive', {
+test('a reply that arrives byte by byte has the same deadline as one that never arrives', {
   timeout,
 }, async (t) => {
   const path = await stranger(t, (socket) => {

@@ -1,8 +1,7 @@
 /**
- * A disk under load whose host is killed: a client that knows which requests were acknowledged, and what every page must be.
- *
- * A page contains its number and a version, so that the page of another slot and an older page of the slot are both found; version 0
- * is zeros. A request without a reply leaves each of its pages with the old or the new version.
+ * A disk under load whose host is killed: a client that knows which requests were acknowledged, and what every page must
+ * contain. A page contains its number and a version, so that the page of another slot and an older page of the slot are
+ * both detected; version 0 is zeros. A request without a reply leaves each of its pages with the old or the new version.
  */
 import { connect, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -23,7 +22,7 @@ const samples: readonly Uint8Array[] = Array.from({ length: 48 }, (_, seed) =>
   madePage(kinds[seed % kinds.length]!, seed),
 );
 
-/** Fills `out` with version `version` of a page; each seventh one repeats one word. */
+/** Fills `out` with version `version` of a page; every seventh page repeats one word. */
 function fillPage(out: Buffer, page: number, version: number): void {
   if (version === 0) {
     out.fill(0);
@@ -135,9 +134,9 @@ export interface CrashCounts {
   /** Requests in flight when the host was killed. */
   inFlight: number;
   pagesVerified: number;
-  /** Acknowledged pages that are not there. */
+  /** Acknowledged pages that are missing. */
   lost: number;
-  /** Freed pages that are there, and pages of before an acknowledged write. */
+  /** Freed pages that are found, and pages from before an acknowledged write. */
   revived: number;
 }
 

@@ -58,7 +58,7 @@ test('a reader without the token gets no URI, no address of a client and no line
   assert.equal(dataOf(stream.text, 'event').length, 1);
 });
 
-test('a stream too many is 503 until another one ends; HEAD and POST are 405', {
+test('one stream too many gets 503 until another one ends; HEAD and POST get 405', {
   timeout,
 }, async (t) => {
   const { port } = await rig(t);
@@ -90,7 +90,7 @@ test('a reader that does not read is disconnected, and others are not', { timeou
   const quick = await openStream(t, port);
   slow.socket.pause();
   const message = 'x'.repeat(60_000);
-  // More than the buffers of both sockets and the host's limit take.
+  // More than the buffers of both sockets and the host's limit hold.
   for (let i = 0; i < 400; i++) {
     events.emit('added', 'swap0', message);
     if (i % 10 === 9) await until('ten events', () => dataOf(quick.text, 'event').length === i + 1);

@@ -44,7 +44,7 @@ test('the page is sent with a policy that allows its own files only', { timeout 
   assert.doesNotMatch(text, /<script(?![^>]*src=)|\son\w+=|style=/, 'nothing inline');
 });
 
-test('an unknown path is 404, also with the token', { timeout }, async (t) => {
+test('an unknown path gets 404, also with the token', { timeout }, async (t) => {
   const { port, token } = await rig(t);
   const headers = { authorization: `Bearer ${token}` };
   for (const path of [
@@ -199,7 +199,7 @@ test('the same checks hold for a browser on the control socket, not for other cl
   assert.match((await ask(control, '/')).text, /<title>frontswap/);
 });
 
-test('the control socket tells the URL with the token, and nothing else does', {
+test('only the control socket returns the URL with the token', {
   timeout,
 }, async (t) => {
   const { control, dashboard, token } = await rig(t);

@@ -30,7 +30,7 @@ test('an emptied disk gets another generation; other disks keep theirs', () => {
   assert.equal(exports.get(b)?.name, 'b');
 });
 
-test('the error for an unknown name tells an old generation from an unknown disk', () => {
+test('the error for an unknown name distinguishes an old generation from an unknown disk', () => {
   const exports = new DiskExports();
   const disk = new MemoryDisk(1 << 20);
   exports.set('a', { name: 'a', description: '', disk, isShared: false });

@@ -10,7 +10,7 @@ const still: DiskStats = new StandInDisk({ sizeBytes: 2 ** 20, limitBytes: 0, co
   .stats_;
 const whyFull = (): string => 'its limit of 1M is reached';
 
-/** The news of each step; figures are added to those of the step before. */
+/** The new log lines of each step; its figures replace those of the step before. */
 function newsOf(path: string | undefined, ...steps: readonly Partial<DiskStats>[]): string[][] {
   const problem = new DiskProblem(path);
   let stats = still;

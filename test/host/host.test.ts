@@ -149,7 +149,7 @@ test('a default port is not logged, unless another one replaces it', async (t) =
   assert.deepEqual(logged, ['port 10809 on 127.0.0.1 is in use: serving on port 10811']);
 });
 
-test('a host on all addresses reports a loopback address', async (t) => {
+test('a host that listens on all addresses reports a loopback address', async (t) => {
   for (const [ipaddr, address] of [
     ['0.0.0.0', '127.0.0.1'],
     ['::', '[::1]'],
@@ -365,7 +365,7 @@ test('a disk near its limit is logged once, with the consequence', async (t) => 
   ]);
 });
 
-test('a total near its limit is logged once, and named when a disk refuses writes because of it', async (t) => {
+test('a total near its limit is logged once, and a disk that refuses writes because of it names it', async (t) => {
   const { parts, logged, options } = rig(t, { ...sample, 'total-limit': '4M' });
   await start(t, options);
   const [a, b] = parts.disks;

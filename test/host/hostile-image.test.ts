@@ -71,7 +71,7 @@ for (const [what, make] of foreign)
     assert.equal(rig.counters.get('refusedImages'), 2, 'the third is no image');
   });
 
-test('frontswap check of a FIFO ends', { skip }, () => {
+test('frontswap check does not hang on a FIFO', { skip }, () => {
   using rig = new Rig();
   execFileSync('mkfifo', [rig.file('a.img')]);
   const main = join(root, 'build', 'src', 'cli', 'main.js');
@@ -83,7 +83,7 @@ test('frontswap check of a FIFO ends', { skip }, () => {
   assert.match(stdout, /not a file/);
 });
 
-test('other files in the folder are no space for pages', { skip }, () => {
+test('links and other files in the folder do not count as space for pages', { skip }, () => {
   using rig = new Rig();
   const big = rig.file('big');
   writeFileSync(big, Buffer.alloc(8 * MIB, 'x'));
@@ -153,7 +153,7 @@ test('rows of a group that is not in use are ignored', { skip }, () => {
   assert.deepEqual(read(again, slot), page(slot));
 });
 
-test('counters that are no counts start again at zero', { skip }, () => {
+test('counters in an image that are not valid counts start again at zero', { skip }, () => {
   using rig = new Rig();
   write(rig.disk(rig.folder(), config('a')), 1);
   rig.end();
@@ -198,7 +198,7 @@ function readRow(path: string, slot: number): Int32Array {
   return Int32Array.from([0, 4, 8], (at) => row.readInt32LE(at));
 }
 
-test('no request makes memory of the folder resident that the limit does not count', {
+test('no request allocates memory in the folder beyond what the limit counts', {
   skip,
 }, () => {
   using rig = new Rig();

@@ -30,7 +30,7 @@ test('the total is half of the memory, and the limit of a larger disk', () => {
   ]);
 });
 
-test('a total of 0 means no limit', () => {
+test('total limit 0 is unlimited', () => {
   assert.deepEqual(limitsOf({ disk: ['a=8T', 'b=8T,limit=1G'], 'total-limit': 0 }), [0, 0, G]);
 });
 
@@ -104,7 +104,7 @@ const warned: readonly [string, object, typeof machine, RegExp[]][] = [
   ],
 ];
 for (const [what, document, memory, wanted] of warned)
-  test(`warnings for ${what}`, () => {
+  test(`the warnings about limits are correct for ${what}`, () => {
     const found = limitWarnings(of(document, memory), memory);
     assert.equal(found.length, wanted.length, found.join('\n'));
     for (const [at, line] of found.entries()) assert.match(line, wanted[at]!);

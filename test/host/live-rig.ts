@@ -75,7 +75,7 @@ export async function live(
   return { folder, control, host, open };
 }
 
-/** A page that compresses to about 1.6 KB, so that it goes to no backing by itself. */
+/** A page that compresses to about 1.6 KB: too well to be written to a backing by itself. */
 export function pageOf(prng: Prng): Buffer {
   const page = Buffer.alloc(PAGE);
   for (let at = 0; at < 1600; at++) page[at] = prng.below(256);

@@ -194,7 +194,7 @@ liveTest(
 );
 
 liveTest(
-  'a client that disconnects from a frozen disk is noticed; keep does not count meanwhile',
+  'a client that disconnects from a frozen disk is noticed; keep= does not empty the disk while it is frozen',
   options,
   async (t) => {
     const { control, open } = await live(t, { disk: ['a=8M,keep=0'] });
@@ -232,7 +232,7 @@ liveTest('rate, freeze and thaw work while another operation moves pages', optio
   assert.equal((await askDisk(control, 'a')).rateBytes, 100 * MiB);
 });
 
-liveTest('a rate that is set while the size changes stays', options, async (t) => {
+liveTest('a rate that is set during a resize is kept', options, async (t) => {
   const { control, open } = await live(t, { disk: ['a=64M'] });
   const a = await open('a');
   await fill(a, somePages(3000));

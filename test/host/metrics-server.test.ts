@@ -86,7 +86,7 @@ test('the length of a reply counts bytes, not characters', async (t) => {
   assert.match(headOf(answer), new RegExp(`content-length: ${Buffer.byteLength(text)}\r\n`));
 });
 
-test('/healthz is 503 while a counter that must stay 0 is not 0, and names it', async (t) => {
+test('/healthz returns 503 while a counter that must stay 0 is not 0, and names it', async (t) => {
   const made = await rig(t);
   const healthy = await ask(made.port, 'GET', '/healthz');
   assert.equal(statusOf(healthy), 200);
@@ -100,7 +100,7 @@ test('/healthz is 503 while a counter that must stay 0 is not 0, and names it', 
   });
 });
 
-test('/readyz is 503 while the host does not listen, whatever its health', async (t) => {
+test('/readyz returns 503 while the host does not listen, whatever its health', async (t) => {
   const made = await rig(t);
   assert.equal(statusOf(await ask(made.port, 'GET', '/readyz')), 200);
   made.facts = metricsFacts({ disks: [{ ...diskReport('swap0'), failedReads: 1 }] });
@@ -126,7 +126,7 @@ for (const path of ['/metrics', '/healthz', '/readyz'])
     assert.match(headOf(get), new RegExp(`content-length: ${Buffer.byteLength(bodyOf(get))}`));
   });
 
-test('an unknown path is 404 with the known ones, a wrong method 405 with the allowed ones', async (t) => {
+test('an unknown path gets 404 with the known ones, a wrong method 405 with the allowed ones', async (t) => {
   const { port, counters } = await rig(t);
   for (const path of ['/', '/metrics/', '/v1/disks', '/../metrics', '//metrics', '*']) {
     const unknown = await ask(port, 'GET', path);
@@ -142,7 +142,7 @@ test('an unknown path is 404 with the known ones, a wrong method 405 with the al
   assert.equal(counters.get('metricsRequests'), 0);
 });
 
-test('facts that cannot be read are 500, and the next request is served', async (t) => {
+test('facts that cannot be read cause 500, and the next request is served', async (t) => {
   const counters = hostCounters();
   let isBroken = true;
   const facts = (): MetricsFacts => {
@@ -158,7 +158,7 @@ test('facts that cannot be read are 500, and the next request is served', async 
   assert.deepEqual([counters.get('metricsRequests'), counters.get('metricsRefusals')], [1, 3]);
 });
 
-test('a header below 4096 bytes is accepted, one of 4096 is 431', async (t) => {
+test('a header below 4096 bytes is accepted, one of 4096 gets 431', async (t) => {
   const { port, counters } = await rig(t);
   // Node counts the names and values of headers, and the target of the request.
   const others = '/healthzhostxconnectionclosex'.length;
@@ -170,7 +170,7 @@ test('a header below 4096 bytes is accepted, one of 4096 is 431', async (t) => {
   assert.equal(counters.get('metricsRefusals'), 1);
 });
 
-test('bytes that are not HTTP are 400', async (t) => {
+test('bytes that are not HTTP get 400', async (t) => {
   const { port, counters } = await rig(t);
   const noise = await exchange(port, '\x00\x01\x02 hello\r\n\r\n');
   assert.equal(statusOf(noise), 400);
@@ -204,7 +204,7 @@ test('32 clients are served at the same time, the next one is disconnected', {
   }
 });
 
-test('a request that arrives byte by byte has a deadline: 408', { timeout }, async (t) => {
+test('a request that arrives byte by byte has a deadline and gets 408', { timeout }, async (t) => {
   const { port, counters } = await rig(t, 100);
   const answer = new Promise<string>((resolve) => {
     let text = '';
@@ -227,7 +227,7 @@ test('a request that arrives byte by byte has a deadline: 408', { timeout }, asy
   assert.deepEqual([counters.get('metricsRequests'), counters.get('metricsRefusals')], [0, 1]);
 });
 
-test('a slow client that goes on sending reads the reply when it gets to it', {
+test('a slow client that continues to send can read the reply afterwards', {
   timeout,
 }, async (t) => {
   const { port, counters } = await rig(t, 50);
@@ -286,7 +286,7 @@ test('clients that do not read their replies are disconnected for others', {
   while (status !== 200) status = statusOf(await ask(made.port, 'GET', '/healthz').catch(() => ''));
 });
 
-test('a client that reads late gets the complete text', { timeout }, async (t) => {
+test('a client that reads late receives the complete text', { timeout }, async (t) => {
   const made = await rig(t);
   const disks = Array.from({ length: 5000 }, (_, i) => diskReport(`vm${i}`));
   made.facts = metricsFacts({ disks }); // more than the buffers of the sockets hold

@@ -16,7 +16,7 @@ const samplesOf = (text: string): string[] =>
 const linesOf = (text: string, name: string): string[] =>
   text.split('\n').filter((line) => line.replace(/^# \w+ /, '').startsWith(name));
 
-test('the text of a host with one disk', () => {
+test('the text of a host with one disk has the expected samples', () => {
   const samples = samplesOf(metricsText(metricsFacts(), 'text')).filter(
     (line) => !line.includes('_duration_'),
   );
@@ -143,7 +143,7 @@ test('latencies are cumulative counts in seconds; an operation that never ran ha
   ]);
 });
 
-test('disks are told apart by name, in every family of disks', () => {
+test('disks are distinguished by name in every family that is about disks', () => {
   const disks = [diskReport('a'), { ...diskReport('b'), readOnly: true }];
   const both = new Map([
     ['a', latencies()],
@@ -162,7 +162,7 @@ test('disks are told apart by name, in every family of disks', () => {
   assert.equal(new Set(lines).size, lines.length, 'no sample twice');
 });
 
-test('figures that a host does not have are left out', () => {
+test('figures that a host cannot provide are left out', () => {
   const none = { openDescriptors: null, maxDescriptors: null };
   const text = metricsText(
     metricsFacts({

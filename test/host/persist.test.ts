@@ -42,7 +42,7 @@ import {
 
 const memory = { bytes: 2 ** 30, isGroupLimit: false };
 
-test('the next host has the pages, generations and disks of the former one', { skip }, () => {
+test('the next host has the pages, generations and disks of the previous one', { skip }, () => {
   using rig = new Rig();
   const first = rig.folder();
   const a = rig.disk(first, config('a'));
@@ -193,7 +193,7 @@ test('an image with pages keeps its size; an empty one takes that of the configu
   assert.equal(checkImage(rig.file('b.img')).sizeBytes, 16 * MIB);
 });
 
-test('an image that exceeds the limit ends the start, and stays', { skip }, () => {
+test('an image that exceeds the limit makes the start fail and is kept', { skip }, () => {
   using rig = new Rig();
   write(rig.disk(rig.folder(), config('a')), ...Array.from({ length: 200 }, (_, n) => n));
   rig.end();
@@ -205,7 +205,7 @@ test('an image that exceeds the limit ends the start, and stays', { skip }, () =
   assert.equal(rig.disk(folder, config('a')).disk.stats().storedPages, 200);
 });
 
-test('what a dead host left unfinished is removed; other files stay', { skip }, () => {
+test('unfinished images of a dead host are removed; other files stay', { skip }, () => {
   using rig = new Rig();
   rig.folder();
   rig.end();
@@ -242,7 +242,7 @@ test('the total limit is raised only as far as the folder has space, and never r
   assert.deepEqual([total.limitBytes, folder.totalBytes], [65 * MIB, 65 * MIB]);
 });
 
-test('an image of another user, who may change it while it is served, is refused', {
+test('an image that belongs to another user is refused: its owner could change it while it is served', {
   skip: skip || (uid === 0 ? false : 'only root can give files away'),
 }, () => {
   using rig = new Rig();

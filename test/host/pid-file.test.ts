@@ -8,7 +8,7 @@ import { testFolder } from '../support/fixtures/folder.ts';
 
 const mine = `${process.pid}\n`;
 
-test('a second host is refused with the name of the first, until that ends', (t) => {
+test('a second host is refused with the name of the first, until the first ends', (t) => {
   const path = join(testFolder(t), 'pid');
   const first = PidFile.write(path);
   const refused = {

@@ -16,7 +16,7 @@ test('memory, processor time and start of the process are those of Node', () => 
   assert.ok(Math.abs(now - process.uptime() - figures.startSeconds) < 60);
 });
 
-test('an open descriptor is counted, the one that counts is not', {
+test('an open descriptor is counted, the descriptor used for counting is not', {
   skip: process.platform !== 'linux',
 }, () => {
   const before = readProcess();
@@ -42,7 +42,7 @@ test('before the first sample the delays are unknown', () => {
   assert.deepEqual([sumSeconds, count], [0, 0]);
 });
 
-test('a blocked event loop is seen as a delay of that time', { timeout }, async () => {
+test('a blocked event loop is measured as a delay of that length', { timeout }, async () => {
   using watch = new EventLoopWatch(1_000_000);
   await until('a sample', () => !Number.isNaN(watch.figures().quantiles[0]));
   const end = performance.now() + 300;

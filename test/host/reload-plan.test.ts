@@ -1,4 +1,7 @@
-/** The plan of a reload: three-way between what the files said, say now, and what is running; and a model of random edits. */
+/**
+ * The plan of a reload, a three-way merge of what the files said, what they say now and what is running; and a model of
+ * random edits.
+ */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
@@ -16,7 +19,7 @@ const memory = { bytes: 2 ** 34, isGroupLimit: false };
 const of = (settings: Record<string, unknown>): HostConfig =>
   configOf({ unix: '/s', ...settings }, { memory });
 
-/** A host of values: it refuses what `refuses` names. */
+/** A host that only keeps the values applied to it; it refuses the steps that `refuses` names. */
 class Machine {
   readonly disks = new Map<string, DiskConfig>();
   readonly refuses = new Set<string>();
@@ -87,7 +90,7 @@ const kinds = (said: HostConfig, now: HostConfig): string[] =>
     (step) => ('name' in step ? `${step.kind} ${step.name}` : step.kind),
   );
 
-test('the same files are an empty plan', () => {
+test('unchanged files give an empty plan', () => {
   const config = of({ disk: ['a=1G,allow-uid=1', 'b=2G,backing=/b'] });
   assert.deepEqual(planReload(config, config, { disks: [], totalLimitBytes: 0 }), {
     steps: [],
@@ -95,7 +98,7 @@ test('the same files are an empty plan', () => {
   });
 });
 
-test('steps: more memory first, removals before additions, less memory after them', () => {
+test('a raised total limit comes first, removals before additions, a lowered total limit after them', () => {
   const before = of({ disk: ['a=1G', 'b=1G'], 'total-limit': '4G' });
   const more = of({ disk: ['b=2G', 'c=1G'], 'total-limit': '8G', 'socket-mode': '0660' });
   assert.deepEqual(kinds(before, more), ['total', 'remove a', 'set b', 'add', 'socket-mode']);
@@ -105,7 +108,7 @@ test('steps: more memory first, removals before additions, less memory after the
   assert.deepEqual(kinds(none, before), ['add', 'total']);
 });
 
-test('files of TLS are exchanged only if clients are verified as before', () => {
+test('TLS files are replaced only if clients are verified as before', () => {
   const x509 = { tls: 'require', 'tls-certificates': '/a' };
   const isExchanged = (before: object, now: object): boolean => {
     const { steps, refused } = planReload(of({ ...before }), of({ ...now }), {
@@ -161,7 +164,7 @@ test('reloads run one after another, also after one that failed', async () => {
   assert.deepEqual(states, [true, false, true, false, true, false, true, false]);
 });
 
-test('a stop ends a reload between two steps, and systemd hears of no end of the reload', async () => {
+test('a stop ends a reload between two steps, and systemd is not notified that the reload has ended', async () => {
   const machine = new Machine(of({ disk: ['a=1G', 'b=1G'] }));
   const states: boolean[] = [];
   let isStopping = false;
@@ -188,7 +191,7 @@ test('a stop ends a reload between two steps, and systemd hears of no end of the
   assert.deepEqual(states, [true]);
 });
 
-test('what needs a restart is named, again at each reload', async () => {
+test('settings that need a restart are named at every reload', async () => {
   const machine = new Machine(of({ disk: ['a=1G'] }));
   const sockets = of({
     disk: ['a=1G'],
@@ -225,7 +228,7 @@ test('what needs a restart is named, again at each reload', async () => {
   }
 });
 
-test('a backing is not changed under a disk; once the disk is removed, it is added', async () => {
+test('the backing of a disk is not changed; once the disk is removed, it is added with the new backing', async () => {
   const machine = new Machine(of({ disk: ['a=1G', 'b=1G'] }));
   const now = of({ disk: ['a=1G,backing=/x', 'b=1G,shared=on,keep=1'] });
   const { changed, ignored } = await machine.reload(now);
@@ -253,13 +256,13 @@ test('changes of an operator stay, unless the files say something new', async ()
   assert.deepEqual(news.changed, [
     ...['disk c: removed', 'disk a: limit changed', 'disk live: keep changed', 'disk b: added'],
   ]);
-  // Now the files describe it, so it goes with them.
+  // Now the files describe this disk, so it is removed when they no longer do.
   assert.deepEqual((await machine.reload(of({ disk: ['a=1G,limit=2M', 'b=2G'] }))).changed, [
     'disk live: removed',
   ]);
 });
 
-test('a refused step leaves the others done, and is tried again', async () => {
+test('a refused step does not undo the others, and is tried again', async () => {
   const machine = new Machine(of({ disk: ['a=1G', 'b=1G'], 'total-limit': '4G' }));
   const now = of({ disk: ['b=2G,limit=1M,keep=1', 'c=1G'], 'total-limit': '2G' });
   for (const what of ['-a', 'b.sizeBytes', '+c', 'total']) machine.refuses.add(what);
@@ -322,7 +325,7 @@ function edit(prng: Prng, file: Map<string, Text>): void {
   }
 }
 
-test('after random edits and changes by hand, the host is what a model of three ways says', async () => {
+test('after random edits and manual changes the host equals a model of the three-way merge', async () => {
   for (let seed = 1; seed <= 150; seed++) {
     const prng = new Prng(seed);
     const file = new Map<string, Text>([['base', { size: '1G' }]]);

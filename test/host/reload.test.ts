@@ -126,7 +126,7 @@ test('an invalid file changes nothing; every error is reported', options, async 
   assert.match(errors.join(), /^reload: nothing was changed: 2 errors/);
   assert.equal((await askDisk(control, 'a')).limitBytes, 0);
   await check(a, somePages(8));
-  // A file that is just being written.
+  // A file that is still being written.
   write('');
   await assert.rejects(askReload(control), {
     code: 'ERR_ARG_VALUE',
@@ -137,56 +137,64 @@ test('an invalid file changes nothing; every error is reported', options, async 
   assert.deepEqual((await askReload(control)).changed, ['disk a: limit changed']);
 });
 
-test('changes of frontswap set stay until the file says something new', options, async (t) => {
-  const { control, write } = await withFile(t, disk('a', '8M', 'limit = "2M"'));
-  await askSet(control, 'a', { limit: '3M', rate: '5M' }, false);
-  write(disk('a', '8M', 'limit = "2M"', 'keep = 5'));
-  assert.deepEqual((await askReload(control)).changed, ['disk a: keep changed']);
-  const { limitBytes, rateBytes } = await askDisk(control, 'a');
-  assert.deepEqual([limitBytes, rateBytes], [3 * MiB, 5 * MiB]);
-  write(disk('a', '8M', 'limit = "1M"', 'keep = 5'));
-  assert.deepEqual((await askReload(control)).changed, ['disk a: limit changed']);
-});
+test(
+  'changes by frontswap set stay until the file changes the same setting',
+  options,
+  async (t) => {
+    const { control, write } = await withFile(t, disk('a', '8M', 'limit = "2M"'));
+    await askSet(control, 'a', { limit: '3M', rate: '5M' }, false);
+    write(disk('a', '8M', 'limit = "2M"', 'keep = 5'));
+    assert.deepEqual((await askReload(control)).changed, ['disk a: keep changed']);
+    const { limitBytes, rateBytes } = await askDisk(control, 'a');
+    assert.deepEqual([limitBytes, rateBytes], [3 * MiB, 5 * MiB]);
+    write(disk('a', '8M', 'limit = "1M"', 'keep = 5'));
+    assert.deepEqual((await askReload(control)).changed, ['disk a: limit changed']);
+  },
+);
 
-test('settings of the host: limits, socket mode, default disk, metrics', options, async (t) => {
-  const disks = disk('a', '8M') + disk('b', '8M');
-  const host = await withFile(t, disks);
-  const { control, folder, open, write } = host;
-  const modeNow = (): number => statSync(join(folder, 'nbd')).mode & 0o777;
-  const a = await open('a');
-  await fill(a, somePages(512));
-  write(
-    `total-limit = "64M"\nlimit = "5M"\nsocket-mode = "0660"\nexportname = "b"\nmetrics = 0\n${disks}`,
-  );
-  const { changed, failed } = await askReload(control);
-  assert.deepEqual(failed, []);
-  assert.deepEqual(changed, [
-    'limit: changed for the disks without their own',
-    'disk b: limit changed',
-    'disk a: limit changed',
-    'total-limit: 64M',
-    'socket-mode: 0660',
-    'metrics: port 0',
-    'exportname: b',
-  ]);
-  assert.equal(modeNow(), 0o660);
-  assert.equal(host.host.defaultExport, 'b');
-  const port = Number(new URL(host.host.metricsUrl ?? '').port);
-  assert.equal(await statusOf(port), 200);
-  write(`total-limit = "512K"\nlimit = "5M"\nsocket-mode = "0600"\nexportname = "b"\n${disks}`);
-  const second = await askReload(control);
-  assert.deepEqual(second.changed, ['socket-mode: 0600', 'metrics: closed']);
-  assert.match(
-    second.failed.join(),
-    /total-limit: the disks use .*, more than the new limit of 512K/,
-  );
-  assert.equal(modeNow(), 0o600);
-  assert.equal(await statusOf(port), 0);
-  await check(a, somePages(512));
-  // The changed socket is still removed at the stop.
-  await host.host.stop();
-  assert.equal(statSync(join(folder, 'nbd'), { throwIfNoEntry: false }), undefined);
-});
+test(
+  'a reload applies settings of the host: limits, socket mode, default disk, metrics',
+  options,
+  async (t) => {
+    const disks = disk('a', '8M') + disk('b', '8M');
+    const host = await withFile(t, disks);
+    const { control, folder, open, write } = host;
+    const modeNow = (): number => statSync(join(folder, 'nbd')).mode & 0o777;
+    const a = await open('a');
+    await fill(a, somePages(512));
+    write(
+      `total-limit = "64M"\nlimit = "5M"\nsocket-mode = "0660"\nexportname = "b"\nmetrics = 0\n${disks}`,
+    );
+    const { changed, failed } = await askReload(control);
+    assert.deepEqual(failed, []);
+    assert.deepEqual(changed, [
+      'limit: changed for the disks without their own',
+      'disk b: limit changed',
+      'disk a: limit changed',
+      'total-limit: 64M',
+      'socket-mode: 0660',
+      'metrics: port 0',
+      'exportname: b',
+    ]);
+    assert.equal(modeNow(), 0o660);
+    assert.equal(host.host.defaultExport, 'b');
+    const port = Number(new URL(host.host.metricsUrl ?? '').port);
+    assert.equal(await statusOf(port), 200);
+    write(`total-limit = "512K"\nlimit = "5M"\nsocket-mode = "0600"\nexportname = "b"\n${disks}`);
+    const second = await askReload(control);
+    assert.deepEqual(second.changed, ['socket-mode: 0600', 'metrics: closed']);
+    assert.match(
+      second.failed.join(),
+      /total-limit: the disks use .*, more than the new limit of 512K/,
+    );
+    assert.equal(modeNow(), 0o600);
+    assert.equal(await statusOf(port), 0);
+    await check(a, somePages(512));
+    // The changed socket is still removed at the stop.
+    await host.host.stop();
+    assert.equal(statSync(join(folder, 'nbd'), { throwIfNoEntry: false }), undefined);
+  },
+);
 
 test(
   'the metrics move to another address of their port; a wrong one changes nothing',
@@ -222,7 +230,7 @@ test('a stop while a reload opens the metrics leaves nothing open', options, asy
   assert.equal(await statusOf(port), 0);
 });
 
-test('a host without files says so', options, async (t) => {
+test('a reload of a host without configuration files is refused', options, async (t) => {
   const { control } = await live(t, {});
   await assert.rejects(askReload(control), {
     code: 'ERR_IO_UNSUPPORTED',

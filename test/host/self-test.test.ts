@@ -13,7 +13,7 @@ test('a working disk passes the self-test and is empty afterwards', () => {
   assert.equal(disk.stats().storedPages, 0);
 });
 
-test('two rounds free so much memory that some of it is released', () => {
+test('two rounds of the self-test free enough memory that some of it is released', () => {
   let released = 0;
   const disk = new Ramzswap({
     sizeBytes: SELF_TEST_DISK_BYTES,

@@ -54,7 +54,7 @@ test('the watchdog is fed from ready() until close()', { skip, timeout }, async 
     messages.push(...receiver.messages());
     return messages.filter((text) => text === 'WATCHDOG=1\n').length;
   };
-  // A timer of the notifier keeps no process alive: this one does, for the test.
+  // Timers of the notifier do not keep a process alive; this one does, for the test.
   const alive = setInterval(() => undefined, 1000);
   t.after(() => clearInterval(alive));
   assert.equal(count(), 0);
@@ -70,7 +70,7 @@ test('the watchdog is fed from ready() until close()', { skip, timeout }, async 
   assert.equal(count(), after);
 });
 
-test('the watchdog waits for threads that do not answer', { skip, timeout }, async (t) => {
+test('the watchdog is not fed while a thread does not answer', { skip, timeout }, async (t) => {
   const questions: ((areAlive: boolean) => void)[] = [];
   const answers = (): Promise<boolean> => new Promise((resolve) => questions.push(resolve));
   const { receiver, notifier } = rig(t, { WATCHDOG_USEC: '2000' }, answers);
@@ -89,7 +89,10 @@ test('the watchdog waits for threads that do not answer', { skip, timeout }, asy
   assert.deepEqual(receiver.messages(), ['WATCHDOG=1\n']);
 });
 
-test('no watchdog for another process, or for a wrong time', { skip, timeout }, async (t) => {
+test('the watchdog of another process, or one with an invalid interval, is not fed', {
+  skip,
+  timeout,
+}, async (t) => {
   const other = rig(t, { WATCHDOG_USEC: '2000', WATCHDOG_PID: '1' });
   const wrong = rig(t, { WATCHDOG_USEC: '1s' });
   for (const { notifier } of [other, wrong]) notifier.ready('x');
@@ -100,7 +103,10 @@ test('no watchdog for another process, or for a wrong time', { skip, timeout }, 
   assert.match(wrong.logged.join(), /^WATCHDOG_USEC: '1s' is not a time in microseconds/);
 });
 
-test('a failure is a log line, of the watchdog one', { skip, timeout }, async (t) => {
+test('each failed notification is logged, and failures of the watchdog once', {
+  skip,
+  timeout,
+}, async (t) => {
   const { path, logged, notifier } = rig(t, { WATCHDOG_USEC: '2000' });
   rmSync(path);
   notifier.ready('x');
@@ -114,7 +120,7 @@ test('a failure is a log line, of the watchdog one', { skip, timeout }, async (t
   ]);
 });
 
-test('an address that is not supported is a log line; none is silence', { skip }, () => {
+test('an unsupported address is logged; without an address nothing is logged', { skip }, () => {
   const logged: string[] = [];
   const log = (line: string): void => void logged.push(line);
   for (const address of ['', 'vsock:2:1234']) {

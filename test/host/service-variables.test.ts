@@ -39,7 +39,7 @@ test('wrong variables are errors that name them', () => {
     assert.throws(() => from(env), { code: 'ERR_ARG_VALUE', message });
 });
 
-test('a descriptor that is no listening socket is named', { skip: noLinux }, () => {
+test('the error names a descriptor that is not a listening socket', { skip: noLinux }, () => {
   const env = { LISTEN_FDS: '1024', LISTEN_PID: '77' };
   assert.throws(() => from(env), {
     code: 'ERR_ARG_VALUE',
@@ -85,7 +85,7 @@ test('a host serves passed sockets and leaves their files', { skip: noLinux }, a
   assert.ok(existsSync(path));
 });
 
-test('sockets that others can reach are warned of', { skip: noLinux }, (t) => {
+test('a host warns of passed sockets that others can reach', { skip: noLinux }, (t) => {
   const path = join(testFolder(t), 's');
   using unix = new RawSocket('stream', path).listen();
   const warnings = (mode: number): string[] => {

@@ -6,7 +6,7 @@
  *
  * One disk has a backing. Memory and descriptors of the host are sampled twice a second.
  *
- * `stalls` shows whether a late reply is the machine's: samples that came late, and the time that the host waited for a
+ * `stalls` shows whether the machine caused a late reply: samples that came late, and the time that the host waited for a
  * processor between two of them.
  *
  * Exit status: 0, or 1 if a page had other contents, a request or an operation failed, the host logged a bug, it has other

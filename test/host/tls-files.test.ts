@@ -85,7 +85,7 @@ test('a file that others can read, or its group can write, is refused', (t) => {
   for (const mode of [0o600, 0o400, 0o640]) withPsk(t, `a:${key}`, mode)();
 });
 
-test('a secret of another user is refused, one of root is not', () => {
+test('a secret that belongs to another user is refused, one that belongs to root is not', () => {
   const flaw = (owner: number, uid: number): string =>
     fileFlaw({ uid: owner, mode: 0o100600 } as Stats, { uid, isSecret: true });
   assert.equal(flaw(1000, 1000), '');
@@ -94,7 +94,7 @@ test('a secret of another user is refused, one of root is not', () => {
   assert.equal(flaw(1001, 0), 'belongs to user 1001, not to 0 or root');
 });
 
-test('a name that is not UTF-8 is refused, not taken for another one', (t) => {
+test('a user name that is not UTF-8 is refused, not taken for another name', (t) => {
   const file = join(testFolder(t), 'keys.psk');
   writeFileSync(file, Buffer.concat([Buffer.from([0xff]), Buffer.from(`:${key}\n`)]), {
     mode: 0o600,
@@ -123,7 +123,7 @@ test('a symbolic link is as safe as its target', (t) => {
   assert.throws(load, { code: 'ERR_IO_UNSAFE_PATH' });
 });
 
-test('what is not a file is refused without waiting, and so is a long one', (t) => {
+test('a path that is not a file is refused without blocking, and so is a file above 1 MiB', (t) => {
   const folder = testFolder(t);
   const load = (name: string): (() => unknown) => {
     const source = { kind: 'psk', file: join(folder, name) } as const;
@@ -173,7 +173,7 @@ test('certificates', { skip, timeout: 60_000 }, async (t) => {
     );
   };
 
-  await t.test('are read by the names that nbdkit uses', () => {
+  await t.test('are read under the file names that nbdkit uses', () => {
     const { credentials } = load(() => undefined);
     assert.ok(credentials.kind === 'x509' && credentials.clientAuthority !== null);
     assert.equal(credentials.revoked, null);
@@ -185,7 +185,7 @@ test('certificates', { skip, timeout: 60_000 }, async (t) => {
     for (const name of ['ca-cert.pem', 'server-cert.pem', 'server-key.pem'])
       refuse(() => rmSync(file(name)), 'ERR_IO_SYSTEM', new RegExp(`cannot read \\S+/${name}: `));
   });
-  await t.test('are refused when a file is not what it should be', () => {
+  await t.test('are refused when a file has the wrong contents', () => {
     const pem = '-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n';
     refuse(put('server-cert.pem', pem), 'ERR_ARG_VALUE', /server-cert.pem is not a certificate/);
     refuse(put('server-key.pem', 'x'), 'ERR_ARG_VALUE', /server-key.pem is not a private key/);
@@ -217,24 +217,27 @@ test('certificates', { skip, timeout: 60_000 }, async (t) => {
       /server-key.pem is accessible to all users, but contains a secret/,
     );
   });
-  await t.test('are refused when other users can change who is let in', () => {
-    for (const name of ['ca-cert.pem', 'server-cert.pem', 'ca-crl.pem'])
-      for (const mode of [0o646, 0o664])
-        refuse(
-          () => {
-            if (name === 'ca-crl.pem') writeFileSync(file(name), '');
-            chmodSync(file(name), mode);
-          },
-          'ERR_IO_UNSAFE_PATH',
-          new RegExp(`${name} can be changed by (all users|its group): it decides which clients`),
-        );
-    refuse(
-      () => chmodSync(changed, 0o757),
-      'ERR_IO_UNSAFE_PATH',
-      /changed can be changed by all users/,
-    );
-  });
-  await t.test('may have several authorities, with a list of each', () => {
+  await t.test(
+    'are refused when other users can change a file that decides which clients are accepted',
+    () => {
+      for (const name of ['ca-cert.pem', 'server-cert.pem', 'ca-crl.pem'])
+        for (const mode of [0o646, 0o664])
+          refuse(
+            () => {
+              if (name === 'ca-crl.pem') writeFileSync(file(name), '');
+              chmodSync(file(name), mode);
+            },
+            'ERR_IO_UNSAFE_PATH',
+            new RegExp(`${name} can be changed by (all users|its group): it decides which clients`),
+          );
+      refuse(
+        () => chmodSync(changed, 0o757),
+        'ERR_IO_UNSAFE_PATH',
+        /changed can be changed by all users/,
+      );
+    },
+  );
+  await t.test('may have several authorities, with a revocation list of each', () => {
     const lists: string[] = [];
     for (const name of ['one', 'two']) {
       const authority = new Authority(join(folder, name), name);
@@ -272,14 +275,17 @@ test('certificates', { skip, timeout: 60_000 }, async (t) => {
     const plain = await start(t, rig(t, { unix: `${folder}/p`, 'no-control': true }).options);
     assert.equal(plain.reloader.hasFiles, false);
   });
-  await t.test('are checked by --check and by a start, which leaves nothing running', async () => {
-    load(() => chmodSync(file('server-key.pem'), 0o600));
-    chmodSync(file('server-key.pem'), 0o644);
-    const settings = { unix: '@/s', tls: 'require', 'tls-certificates': changed };
-    const text = JSON.stringify({ ...settings, 'no-control': true }).replaceAll('@', folder);
-    const config = configOf(JSON.parse(text) as Record<string, unknown>);
-    const code = 'ERR_IO_UNSAFE_PATH';
-    await assert.rejects(checkConfig({ config, runtimeFolder: folder, uid }), { code });
-    await assert.rejects(start(t, rig(t, { ...settings, port: 0 }).options), { code });
-  });
+  await t.test(
+    'are checked by --check and at the start of a host, and an error leaves nothing running',
+    async () => {
+      load(() => chmodSync(file('server-key.pem'), 0o600));
+      chmodSync(file('server-key.pem'), 0o644);
+      const settings = { unix: '@/s', tls: 'require', 'tls-certificates': changed };
+      const text = JSON.stringify({ ...settings, 'no-control': true }).replaceAll('@', folder);
+      const config = configOf(JSON.parse(text) as Record<string, unknown>);
+      const code = 'ERR_IO_UNSAFE_PATH';
+      await assert.rejects(checkConfig({ config, runtimeFolder: folder, uid }), { code });
+      await assert.rejects(start(t, rig(t, { ...settings, port: 0 }).options), { code });
+    },
+  );
 });

@@ -49,7 +49,7 @@ for (const workers of [1, 2])
       assert.equal(existsSync(socket), false, 'its socket is removed');
     }));
 
-test('a client of NBD keeps front-ends out, unless the disk is shared', async () => {
+test('a front-end is refused while an NBD client has the disk open, unless the disk is shared', async () => {
   for (const isShared of [false, true])
     await withHost(
       [],
@@ -81,7 +81,7 @@ test('a front-end that reconnects after a reset is refused', () =>
     assert.match(host.log, refused);
   }));
 
-test('attach prints the socket, a second disk cannot have it, and a disk that is added gets its own', () =>
+test('attach prints the socket, a second disk cannot use it, and an added disk has its own', () =>
   withHost([], async (host, socket) => {
     assert.match(await host.attach('qemu', 'd'), new RegExp(`path=${socket},reconnect=1`));
     assert.match(await host.attach('libvirt', 'd'), /type='vhostuser'/);

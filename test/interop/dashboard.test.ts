@@ -1,4 +1,4 @@
-/** The dashboard in a real browser: what an operator does with it, with and without a mouse, and how it reads. */
+/** The dashboard in a real browser: what an operator does with it, by mouse and by keyboard, and its accessibility. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
@@ -144,7 +144,7 @@ peerTest(
 );
 
 peerTest(
-  'without the token the page only shows; a wrong one is refused, the right one unlocks it',
+  'without the token the page is read-only; a wrong token is refused, the right one unlocks the page',
   ['chromium'],
   async () => {
     await using made = await rig(['swap0=64M']);
@@ -327,7 +327,7 @@ async function tabTo(page: Page, expression: string): Promise<void> {
 }
 
 peerTest(
-  'everything works with the keyboard alone, and the focus is kept',
+  'everything can be done with the keyboard alone, and the focus is kept',
   ['chromium'],
   async () => {
     await using made = await rig(['swap0=64M']);
@@ -385,7 +385,7 @@ peerTest(
 );
 
 peerTest(
-  'a dialog whose disk is removed says so, and leaves the focus on the page; a token of other letters is refused',
+  'a dialog whose disk is removed says so and returns the focus to the page; a token that is not ASCII is refused',
   ['chromium'],
   async () => {
     await using made = await rig(['swap0=64M', 'vm2=32M']);
@@ -411,7 +411,7 @@ peerTest(
 );
 
 peerTest(
-  'a lost connection is shown, and the page finds the host again with its past',
+  'a lost connection is shown, and the page reconnects to the next host and loads its history',
   ['chromium'],
   async () => {
     const port = await freePort();
@@ -440,7 +440,7 @@ peerTest(
 );
 
 peerTest(
-  'plots have a description and a table of the numbers, from the load that a client makes',
+  'plots have a description and a table of their numbers, and show the load of a client',
   ['chromium', 'qemu-io'],
   async () => {
     await using made = await rig(['swap0=64M']);

@@ -1,7 +1,7 @@
 /**
- * One hostile client does not spoil the others: p99 of three normal clients beside it is at most twice that of theirs alone.
- * Host and clients are separate processes; rounds alone and beside it alternate, and the median of their ratios counts,
- * because other programs of a shared machine disturb single rounds.
+ * One hostile client does not slow down the others: p99 of three normal clients beside it is at most twice their p99 alone.
+ * Host and clients are separate processes; rounds alone and rounds beside it alternate, and the median of their ratios
+ * counts, because other programs of a shared machine disturb single rounds.
  */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';

@@ -50,31 +50,27 @@ peerTest('fio trims at random and the host frees the pages', ['fio'], async () =
   assert.equal((await host.figures()).storedPages, 0);
 });
 
-peerTest(
-  'fio verifies two disks at the same time, each on a worker of its own',
-  ['fio'],
-  async () => {
-    await using host = await OwnHost.start({
-      disks: ['a=64M', 'b=64M'],
-      arguments: ['--workers', '2'],
-    });
-    const verified = async (disk: string, job: readonly string[]): Promise<FioReport> => {
-      const common = ['--name=verify', '--ioengine=nbd', `--uri=${host.uri(disk)}`, '--size=32M'];
-      const args = [...common, `--randseed=${seed}`, '--thread', '--output-format=json', ...job];
-      const text = await must('fio', args, { cwd: host.folder.path });
-      return JSON.parse(text.slice(text.indexOf('{'))) as FioReport;
-    };
-    const reports = await Promise.all([
-      verified('a', ['--rw=randwrite', '--bs=4k', '--iodepth=32', ...verify]),
-      verified('b', ['--rw=randwrite', '--bs=64k', '--iodepth=8', ...verify]),
-    ]);
-    for (const {
-      jobs: [job],
-    } of reports) {
-      assert.equal(job?.error, 0, `SEED=${seed}`);
-      assert(job.write.total_ios > 0 && job.read.total_ios > 0, 'fio wrote and verified');
-    }
-    assert.equal((await host.figures('a')).storedPages, 8192);
-    assert.equal((await host.figures('b')).storedPages, 8192);
-  },
-);
+peerTest('fio verifies two disks at the same time, each in its own worker', ['fio'], async () => {
+  await using host = await OwnHost.start({
+    disks: ['a=64M', 'b=64M'],
+    arguments: ['--workers', '2'],
+  });
+  const verified = async (disk: string, job: readonly string[]): Promise<FioReport> => {
+    const common = ['--name=verify', '--ioengine=nbd', `--uri=${host.uri(disk)}`, '--size=32M'];
+    const args = [...common, `--randseed=${seed}`, '--thread', '--output-format=json', ...job];
+    const text = await must('fio', args, { cwd: host.folder.path });
+    return JSON.parse(text.slice(text.indexOf('{'))) as FioReport;
+  };
+  const reports = await Promise.all([
+    verified('a', ['--rw=randwrite', '--bs=4k', '--iodepth=32', ...verify]),
+    verified('b', ['--rw=randwrite', '--bs=64k', '--iodepth=8', ...verify]),
+  ]);
+  for (const {
+    jobs: [job],
+  } of reports) {
+    assert.equal(job?.error, 0, `SEED=${seed}`);
+    assert(job.write.total_ios > 0 && job.read.total_ios > 0, 'fio wrote and verified');
+  }
+  assert.equal((await host.figures('a')).storedPages, 8192);
+  assert.equal((await host.figures('b')).storedPages, 8192);
+});

@@ -24,7 +24,7 @@ const checks: Readonly<Record<string, string>> = {
 };
 
 for (const [check, behaviour] of Object.entries(checks))
-  peerTest(`libnbd: the host ${behaviour}`, tools, async () => {
+  peerTest(`libnbd finds that the host ${behaviour}`, tools, async () => {
     await using host = await OwnHost.start();
     try {
       await must('/usr/bin/python3', [script, check, host.uri(), seed], { timeoutMs: 45_000 });

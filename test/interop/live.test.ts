@@ -25,29 +25,33 @@ async function verify(host: OwnHost, name: string, seconds: number): Promise<num
   return job.write.total_ios;
 }
 
-peerTest('fio verifies while other disks change, and its own limit and rate', ['fio'], async () => {
-  await using host = await OwnHost.start({ disks: ['a=64M', 'b=64M'] });
-  let isDone = false;
-  const verified = Promise.all([verify(host, 'a', 8), verify(host, 'b', 8)]).finally(() => {
-    isDone = true;
-  });
-  let rounds = 0;
-  for (; !isDone; rounds++) {
-    await host.command('add', 'c=16M,limit=8M');
-    await host.command('set', 'c', 'limit=4M', 'rate=10M');
-    await host.command('set', 'c', 'size=32M');
-    await host.command('set', 'a', `limit=${rounds % 2 === 0 ? '60M' : '0'}`);
-    await host.command('freeze', 'b');
-    await sleep(30);
-    await host.command('thaw', 'b');
-    await host.command('set', 'b', `rate=${rounds % 2 === 0 ? '4M' : '0'}`);
-    await host.command('freeze', 'c');
-    await host.command('remove', 'c');
-  }
-  assert.ok(rounds >= 1);
-  for (const count of await verified) assert.ok(count > 0);
-  assert.doesNotMatch(host.log, /nbd: .*dropped/);
-});
+peerTest(
+  'fio finds no error while other disks and its own limit and rate change',
+  ['fio'],
+  async () => {
+    await using host = await OwnHost.start({ disks: ['a=64M', 'b=64M'] });
+    let isDone = false;
+    const verified = Promise.all([verify(host, 'a', 8), verify(host, 'b', 8)]).finally(() => {
+      isDone = true;
+    });
+    let rounds = 0;
+    for (; !isDone; rounds++) {
+      await host.command('add', 'c=16M,limit=8M');
+      await host.command('set', 'c', 'limit=4M', 'rate=10M');
+      await host.command('set', 'c', 'size=32M');
+      await host.command('set', 'a', `limit=${rounds % 2 === 0 ? '60M' : '0'}`);
+      await host.command('freeze', 'b');
+      await sleep(30);
+      await host.command('thaw', 'b');
+      await host.command('set', 'b', `rate=${rounds % 2 === 0 ? '4M' : '0'}`);
+      await host.command('freeze', 'c');
+      await host.command('remove', 'c');
+    }
+    assert.ok(rounds >= 1);
+    for (const count of await verified) assert.ok(count > 0);
+    assert.doesNotMatch(host.log, /nbd: .*dropped/);
+  },
+);
 
 peerTest(
   'nbdinfo sees a new size; a removed disk is not listed',

@@ -1,4 +1,4 @@
-/** A host with --persist that is killed: its clients go on, and what an operator changed stays changed. */
+/** A host with --persist that is killed: its clients continue, and changes of an operator are kept. */
 import assert from 'node:assert/strict';
 import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -69,24 +69,28 @@ test(
   },
 );
 
-test('a reset and a removed disk stay so after kill -9', limits, async () => {
-  using place = new Place();
-  const host = await place.start('vm1=16M', 'vm2=16M');
-  await write(host, 'vm1', PAGE);
-  await write(host, 'vm2', PAGE);
-  const before = await host.exportNow('vm1');
-  await host.command('reset', 'vm1', '--force');
-  await host.command('remove', 'vm2', '--force');
-  const after = await host.exportNow('vm1');
-  assert.ok(!existsSync(join(place.images, 'vm2.img')));
-  await killed(host);
-  await using next = await place.start('vm1=16M', 'vm2=16M');
-  await assert.rejects(RawClient.open(next.socketPath, before), /refuses/);
-  assert.deepEqual(await read(next, after, PAGE), Buffer.alloc(PAGE));
-  assert.deepEqual(await read(next, 'vm2', PAGE), Buffer.alloc(PAGE));
-});
+test(
+  'a reset disk stays empty and a removed disk stays removed after kill -9',
+  limits,
+  async () => {
+    using place = new Place();
+    const host = await place.start('vm1=16M', 'vm2=16M');
+    await write(host, 'vm1', PAGE);
+    await write(host, 'vm2', PAGE);
+    const before = await host.exportNow('vm1');
+    await host.command('reset', 'vm1', '--force');
+    await host.command('remove', 'vm2', '--force');
+    const after = await host.exportNow('vm1');
+    assert.ok(!existsSync(join(place.images, 'vm2.img')));
+    await killed(host);
+    await using next = await place.start('vm1=16M', 'vm2=16M');
+    await assert.rejects(RawClient.open(next.socketPath, before), /refuses/);
+    assert.deepEqual(await read(next, after, PAGE), Buffer.alloc(PAGE));
+    assert.deepEqual(await read(next, 'vm2', PAGE), Buffer.alloc(PAGE));
+  },
+);
 
-test('a clean stop keeps the pages, also while a client has them', limits, async () => {
+test('a clean stop keeps the pages, also while a client is connected', limits, async () => {
   using place = new Place();
   const host = await place.start('vm1=16M');
   using client = await RawClient.open(host.socketPath, 'vm1');
@@ -115,7 +119,7 @@ test('50 kills under write and trim load lose and revive no page', {
 
 if (skip === false)
   peerTest(
-    'QEMU with reconnect-delay reads its pages from the next host',
+    'QEMU with reconnect-delay reads its pages back from the next host',
     ['qemu-io'],
     async () => {
       using place = new Place();

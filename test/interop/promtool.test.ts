@@ -298,7 +298,7 @@ function ruleTest({ alert, series }: Case, minute: number): object {
 for (const [i, one] of cases.entries()) {
   const { alert, series, quietAt, firesAt } = one;
   const about = `${alert} (${Object.keys(series)[0]?.replace(/\{.*/, '')}, case ${i + 1})`;
-  peerTest(`${about} fires only when it should`, ['promtool'], async () => {
+  peerTest(`the alert ${about} fires only when it should`, ['promtool'], async () => {
     using folder = new TemporaryFolder();
     const fires = async (minute: number): Promise<boolean> => {
       writeFileSync(folder.file('test.yml'), JSON.stringify(ruleTest(one, minute)));

@@ -129,7 +129,7 @@ peerTest('a second QEMU is refused with the name of the first', ['qemu-io'], asy
 });
 
 peerTest(
-  'a QEMU that requests an old generation of a disk learns that the disk was reset',
+  'a QEMU that requests an old generation of a disk gets the error that the disk was reset',
   ['qemu-io'],
   async () => {
     await using host = await OwnHost.start();

@@ -2,9 +2,9 @@
  * Clients that reconnect by themselves after the host was killed and started again with the same arguments: its disks are
  * then empty. Under the name of the old generation (docs/adr/0013) they must be refused, and must never read zeros.
  *
- * `nbd-client -persist` needs the kernel's nbd driver to get that far. What it sends when it reconnects is the same as when
- * it first connects, so that is done here: its negotiation by the program itself, which then fails because there is no device
- * (`-nonetlink`, /dev/null), and its loop of a reconnect by bytes.
+ * `nbd-client -persist` reconnects only with the kernel's nbd driver, and then sends the same bytes as when it first
+ * connects. So the tests run its negotiation by the program itself, which then fails because there is no device
+ * (`-nonetlink`, /dev/null), and imitate its reconnect loop by sending the bytes.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -75,7 +75,7 @@ async function restOf(client: RawClient): Promise<number> {
 }
 
 test(
-  'a client that lost its connection to a running host finds its pages again under the old name',
+  'a client that lost its connection to a running host finds its pages under the old name',
   limits,
   async () => {
     using folder = new TemporaryFolder();
@@ -151,7 +151,7 @@ test(
 );
 
 test(
-  'no generation is reused: three starts have three names, and each start accepts only its own',
+  'no generation is reused: three starts have three names, and each accepts only its own',
   limits,
   async () => {
     using folder = new TemporaryFolder();
@@ -177,7 +177,7 @@ const nbdClient = (host: OwnHost, name: string, ...more: string[]): Promise<Fini
   ]);
 
 peerTest(
-  'nbd-client -persist is refused the old name after kill -9, by both options that open an export',
+  'nbd-client -persist is refused under the old name after kill -9, by both options that open an export',
   ['nbd-client'],
   async () => {
     using folder = new TemporaryFolder();
@@ -196,14 +196,15 @@ peerTest(
       stderr,
       /Server said: 'vm1@[0-9a-f]{8}' no longer exists: disk 'vm1' has been emptied/,
     );
-    // Without NBD_OPT_GO it is told nothing and takes what is in its buffer for the size, usually 0: "Size of the device changed".
+    // Without NBD_OPT_GO it gets no reply and takes the contents of its buffer for the size, usually 0: "Size of the device
+    // changed".
     assert.doesNotMatch((await nbdClient(next, before, '-g')).stdout, /size = 16MB/);
     assert.match((await nbdClient(next, await next.exportNow())).stdout, /size = 16MB/);
   },
 );
 
 peerTest(
-  'nbdinfo and nbdcopy are refused the old name after kill -9',
+  'nbdinfo and nbdcopy are refused under the old name after kill -9',
   ['nbdinfo', 'nbdcopy'],
   async () => {
     using folder = new TemporaryFolder();
@@ -230,7 +231,7 @@ peerTest(
 );
 
 peerTest(
-  'QEMU that reconnects after kill -9: I/O errors by the name of its generation, zeros by the bare name',
+  'QEMU that reconnects after kill -9 gets I/O errors under the name of its generation, zeros under the bare name',
   ['qemu-io'],
   async () => {
     using folder = new TemporaryFolder();

@@ -19,37 +19,41 @@ async function verify(host: OwnHost, name: string): Promise<void> {
   assert.equal(jobs[0]?.error, 0, text);
 }
 
-peerTest('fio verifies two disks through reloads by SIGHUP', ['fio'], async () => {
-  using folder = new TemporaryFolder();
-  const file = folder.file('host.toml');
-  const write = (round: number): void => {
-    const b = [`limit = "${round % 2 === 0 ? 60 : 50}M"`, `rate = "${round % 3 === 0 ? 8 : 0}M"`];
-    const others = round % 2 === 0 ? ['[disks.c]', 'size = "8M"', `keep = ${round}`] : [];
-    const wrong = round % 5 === 4 ? ['prot = 1'] : [];
-    const a = ['[disks.a]', 'size = "64M"'];
-    writeFileSync(
-      file,
-      [...wrong, ...a, '[disks.b]', 'size = "64M"', ...b, ...others, ''].join('\n'),
-    );
-  };
-  write(0);
-  await using host = await OwnHost.start({ disks: [], arguments: ['-C', file] });
-  let isDone = false;
-  const verified = Promise.all([verify(host, 'a'), verify(host, 'b')]).finally(() => {
-    isDone = true;
-  });
-  let rounds = 1;
-  for (; !isDone; rounds++) {
-    write(rounds);
-    process.kill(host.pid, 'SIGHUP');
-    await sleep(50);
-  }
-  await verified;
-  write(1);
-  await host.command('reload');
-  assert.ok(rounds > 5);
-  assert.match(host.log, /disk c: removed/);
-  assert.match(host.log, /disk b: limit changed/);
-  assert.match(host.log, /reload: nothing was changed: .*prot/);
-  assert.doesNotMatch(host.log, /reload: not done|[^0]B of pages dropped|nbd: .*dropped/);
-});
+peerTest(
+  'fio finds no error on two disks while SIGHUP reloads the configuration',
+  ['fio'],
+  async () => {
+    using folder = new TemporaryFolder();
+    const file = folder.file('host.toml');
+    const write = (round: number): void => {
+      const b = [`limit = "${round % 2 === 0 ? 60 : 50}M"`, `rate = "${round % 3 === 0 ? 8 : 0}M"`];
+      const others = round % 2 === 0 ? ['[disks.c]', 'size = "8M"', `keep = ${round}`] : [];
+      const wrong = round % 5 === 4 ? ['prot = 1'] : [];
+      const a = ['[disks.a]', 'size = "64M"'];
+      writeFileSync(
+        file,
+        [...wrong, ...a, '[disks.b]', 'size = "64M"', ...b, ...others, ''].join('\n'),
+      );
+    };
+    write(0);
+    await using host = await OwnHost.start({ disks: [], arguments: ['-C', file] });
+    let isDone = false;
+    const verified = Promise.all([verify(host, 'a'), verify(host, 'b')]).finally(() => {
+      isDone = true;
+    });
+    let rounds = 1;
+    for (; !isDone; rounds++) {
+      write(rounds);
+      process.kill(host.pid, 'SIGHUP');
+      await sleep(50);
+    }
+    await verified;
+    write(1);
+    await host.command('reload');
+    assert.ok(rounds > 5);
+    assert.match(host.log, /disk c: removed/);
+    assert.match(host.log, /disk b: limit changed/);
+    assert.match(host.log, /reload: nothing was changed: .*prot/);
+    assert.doesNotMatch(host.log, /reload: not done|[^0]B of pages dropped|nbd: .*dropped/);
+  },
+);

@@ -141,7 +141,7 @@ for (const check of ['structured_replies', 'in_flight', 'write_too_long', 'names
     });
 
 peerTest(
-  'libnbd without TLS, without or with a wrong certificate is refused',
+  'libnbd is refused without TLS, without a certificate and with a wrong one',
   ['nbdinfo', 'openssl'],
   async () => {
     await using tls = await TlsHost.withCertificates();
@@ -160,22 +160,26 @@ peerTest(
   },
 );
 
-peerTest('libnbd with a wrong key or an unknown user name is refused', ['nbdinfo'], async () => {
-  await using tls = await TlsHost.withKeys();
-  const uris = [
-    ...(await keyUrisFor(tls, 'mallory', 'alice')),
-    ...(await keyUrisFor(tls, 'bob')),
-    `nbd+unix:///swap0?socket=${tls.host.socketPath}`,
-  ];
-  const messages = new Set<string>();
-  for (const uri of uris.slice(0, -1)) {
-    const client = await run('nbdinfo', [uri]);
-    await assertRefused(client, tls.host, /wrong key, or unknown user name/);
-    messages.add(client.stderr);
-  }
-  assert.equal(messages.size, 1, 'the client does not learn which names exist');
-  await assertRefused(await run('nbdinfo', uris.slice(-1)), tls.host, /connected/);
-});
+peerTest(
+  'libnbd is refused with a wrong key and with an unknown user name',
+  ['nbdinfo'],
+  async () => {
+    await using tls = await TlsHost.withKeys();
+    const uris = [
+      ...(await keyUrisFor(tls, 'mallory', 'alice')),
+      ...(await keyUrisFor(tls, 'bob')),
+      `nbd+unix:///swap0?socket=${tls.host.socketPath}`,
+    ];
+    const messages = new Set<string>();
+    for (const uri of uris.slice(0, -1)) {
+      const client = await run('nbdinfo', [uri]);
+      await assertRefused(client, tls.host, /wrong key, or unknown user name/);
+      messages.add(client.stderr);
+    }
+    assert.equal(messages.size, 1, 'the client does not learn which names exist');
+    await assertRefused(await run('nbdinfo', uris.slice(-1)), tls.host, /connected/);
+  },
+);
 
 peerTest('with --tls=on libnbd connects with and without TLS', ['nbdinfo', 'openssl'], async () => {
   await using tls = await TlsHost.withCertificates('on');
@@ -224,43 +228,51 @@ async function qemuClients(tls: TlsHost, object: string, isX509: boolean): Promi
   ];
 }
 
-peerTest('qemu-io with a certificate; others are refused', ['qemu-io', 'openssl'], async () => {
-  await using tls = await TlsHost.withCertificates();
-  const objectOf = (who: string): string =>
-    `tls-creds-x509,id=t,endpoint=client,verify-peer=on,dir=${tls.folder.file(who)}`;
-  for (const [who, why] of [
-    ['carol', /the client sent no certificate/],
-    ['mallory', /client certificate refused: /],
-    ['revoked', /client certificate refused: CERT_REVOKED/],
-  ] as const)
-    for (const client of await qemuClients(tls, objectOf(who), true))
-      await assertRefused(await io(client), tls.host, why);
-  for (const client of await qemuClients(tls, objectOf('alice'), true)) {
-    const { status, stdout, stderr } = await io(client);
-    assert.equal(status, 0, stdout + stderr);
-    assert.doesNotMatch(stdout, /Pattern verification failed/);
-  }
-  const [client] = await qemuClients(tls, objectOf('alice'), true);
-  assert.ok(client !== undefined);
-  const elsewhere = await io({ ...client, more: ',tls-hostname=example.com' });
-  assert.notEqual(elsewhere.status, 0, 'QEMU checks the name in the certificate of the host');
-});
+peerTest(
+  'qemu-io connects with a valid certificate, and is refused with any other',
+  ['qemu-io', 'openssl'],
+  async () => {
+    await using tls = await TlsHost.withCertificates();
+    const objectOf = (who: string): string =>
+      `tls-creds-x509,id=t,endpoint=client,verify-peer=on,dir=${tls.folder.file(who)}`;
+    for (const [who, why] of [
+      ['carol', /the client sent no certificate/],
+      ['mallory', /client certificate refused: /],
+      ['revoked', /client certificate refused: CERT_REVOKED/],
+    ] as const)
+      for (const client of await qemuClients(tls, objectOf(who), true))
+        await assertRefused(await io(client), tls.host, why);
+    for (const client of await qemuClients(tls, objectOf('alice'), true)) {
+      const { status, stdout, stderr } = await io(client);
+      assert.equal(status, 0, stdout + stderr);
+      assert.doesNotMatch(stdout, /Pattern verification failed/);
+    }
+    const [client] = await qemuClients(tls, objectOf('alice'), true);
+    assert.ok(client !== undefined);
+    const elsewhere = await io({ ...client, more: ',tls-hostname=example.com' });
+    assert.notEqual(elsewhere.status, 0, 'QEMU checks the name in the certificate of the host');
+  },
+);
 
-peerTest('qemu-io with a pre-shared key; others are refused', ['qemu-io'], async () => {
-  await using tls = await TlsHost.withKeys();
-  const objectOf = (who: string, user: string): string =>
-    `tls-creds-psk,id=t,endpoint=client,dir=${tls.folder.file(who)},username=${user}`;
-  for (const [who, user] of [
-    ['mallory', 'alice'],
-    ['bob', 'bob'],
-  ] as const)
-    for (const client of await qemuClients(tls, objectOf(who, user), false))
-      await assertRefused(await io(client), tls.host, /wrong key, or unknown user name/);
-  for (const client of await qemuClients(tls, objectOf('alice', 'alice'), false)) {
-    const { status, stdout, stderr } = await io(client);
-    assert.equal(status, 0, stdout + stderr);
-  }
-});
+peerTest(
+  'qemu-io connects with a valid pre-shared key, and is refused with any other',
+  ['qemu-io'],
+  async () => {
+    await using tls = await TlsHost.withKeys();
+    const objectOf = (who: string, user: string): string =>
+      `tls-creds-psk,id=t,endpoint=client,dir=${tls.folder.file(who)},username=${user}`;
+    for (const [who, user] of [
+      ['mallory', 'alice'],
+      ['bob', 'bob'],
+    ] as const)
+      for (const client of await qemuClients(tls, objectOf(who, user), false))
+        await assertRefused(await io(client), tls.host, /wrong key, or unknown user name/);
+    for (const client of await qemuClients(tls, objectOf('alice', 'alice'), false)) {
+      const { status, stdout, stderr } = await io(client);
+      assert.equal(status, 0, stdout + stderr);
+    }
+  },
+);
 
 peerTest('qemu-nbd lists the disks only through TLS', ['qemu-nbd', 'openssl'], async () => {
   await using tls = await TlsHost.withCertificates();

@@ -81,7 +81,7 @@ async function untilUsers(
 
 const timeout = 120_000;
 
-test('C1 C3 C5 C22 the blocking client: single and vectored puts, gets and flushes', {
+test('C1 C3 C5 C22 the blocking client puts, gets and flushes pages, one at a time and vectored', {
   timeout,
 }, async () => {
   await using rig = await hostRig();
@@ -106,7 +106,7 @@ test('C1 C3 C5 C22 the blocking client: single and vectored puts, gets and flush
   assert.equal(pool.get(oid, 1, into, 0), TmemGetResult.poolEmpty);
 });
 
-test('C3 C23 a killed host: puts and gets fail, never with other data; after a restart pages are lost, not wrong', {
+test('C3 C23 after the host is killed puts and gets fail; after its restart pages are lost, never wrong', {
   timeout,
 }, async () => {
   await using rig = await hostRig();
@@ -145,7 +145,7 @@ test('C3 C23 a killed host: puts and gets fail, never with other data; after a r
   front.verify();
 });
 
-test('a killed client: pools without a name end with it, a named persistent one is found again', {
+test('pools without a uuid end with a killed client; its persistent pool with a uuid is found by the next one', {
   timeout,
 }, async () => {
   await using rig = await hostRig();
@@ -215,7 +215,9 @@ test('the stress test of the memory interface over the tmem socket reads no wron
   await untilUsers(rig.host, (all) => all.length === 0); // a closed swap leaves no pool
 });
 
-test('the commands: list, set, freeze, thaw, freeable, destroy', { timeout }, async () => {
+test('the commands tmem-list, -set, -freeze, -thaw, -freeable and -destroy have their effect', {
+  timeout,
+}, async () => {
   await using rig = await hostRig();
   const { host } = rig;
   using pool = poolOf(rig.socket);

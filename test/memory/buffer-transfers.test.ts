@@ -111,22 +111,26 @@ const workerOptions: readonly (readonly [string, (buffer: ArrayBuffer) => object
   ['with getters of private fields', (buffer) => new Given(buffer)],
 ];
 for (const [name, given] of workerOptions)
-  test(`a worker is passed options ${name}`, options, async () => {
-    using swap = open();
-    const buffer = filled();
-    swap.adopt(buffer);
-    const code = `const { parentPort, workerData } = require('node:worker_threads');
+  test(
+    `a buffer passed to a worker by options ${name} arrives, and is not paged any more`,
+    options,
+    async () => {
+      using swap = open();
+      const buffer = filled();
+      swap.adopt(buffer);
+      const code = `const { parentPort, workerData } = require('node:worker_threads');
     parentPort.postMessage(new Uint32Array(workerData).every((word, i) => word === i >>> 3));`;
-    assert.deepEqual(await once(new Worker(code, given(buffer)), 'message'), [true]);
-    assert.deepEqual(swap.regions, []);
-  });
+      assert.deepEqual(await once(new Worker(code, given(buffer)), 'message'), [true]);
+      assert.deepEqual(swap.regions, []);
+    },
+  );
 
 for (const wrap of [
   (buffer: ArrayBuffer) => [buffer],
   (buffer: ArrayBuffer) => ({ transfer: [buffer] }),
 ])
   test(
-    `a port of another context transfers ${JSON.stringify(wrap(new ArrayBuffer(0)))}`,
+    `a transfer by a port of another context ends paging first: ${JSON.stringify(wrap(new ArrayBuffer(0)))}`,
     options,
     async (t) => {
       using swap = open();
@@ -144,7 +148,10 @@ for (const wrap of [
 
 const skipOn20 = options.skip || (!('transfer' in ArrayBuffer.prototype) && 'Node 20 has none');
 
-test('a length that pages the buffer when it is converted', { ...options, skip: skipOn20 }, () => {
+test('transfer() ends paging that the conversion of its length has started', {
+  ...options,
+  skip: skipOn20,
+}, () => {
   using swap = open();
   const buffer = filled() as ArrayBuffer & { transfer(bytes: unknown): ArrayBuffer };
   const length = {
@@ -160,7 +167,7 @@ test('a length that pages the buffer when it is converted', { ...options, skip: 
   assert.equal(regionOf(other.transfer(String(other.byteLength))), region);
 });
 
-test('transfer() of a buffer whose byteLength was replaced', {
+test('transfer() of a buffer whose byteLength was replaced ends paging', {
   ...options,
   skip: skipOn20,
 }, () => {
@@ -173,7 +180,7 @@ test('transfer() of a buffer whose byteLength was replaced', {
   assert.deepEqual(swap.regions, []);
 });
 
-test('respond() takes the buffer of a BYOB request over', options, async () => {
+test('respond() ends paging of the buffer of a BYOB request', options, async () => {
   using swap = open();
   const stream = new ReadableStream({
     type: 'bytes',

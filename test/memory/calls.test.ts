@@ -26,7 +26,7 @@ for (const mode of ['many workers', 'leavers'])
 
 const root = join(import.meta.dirname, '../../..');
 
-/** The files that one file of src/ imports at run time, itself among them. */
+/** The files of src/ that one of them imports at run time, itself included. */
 function reachable(file: string, found: Set<string> = new Set()): Set<string> {
   if (found.has(file)) return found;
   found.add(file);

@@ -16,7 +16,7 @@ const MiB = 2 ** 20;
 const ended = { code: 'ERR_IO_ENDED' };
 
 for (const transparent of [true, false])
-  test(`close() of a swap and an array, ${transparent ? 'by faults' : 'by index'}`, () => {
+  test(`close() ends a swap and an array, ${transparent ? 'paged by faults' : 'paged by index'}`, () => {
     const swap = openSwap({ transparent });
     const array = swap.array({ type: 'uint8', length: MiB, residentBytes: MiB / 2 });
     array.set(7, 1);
@@ -27,7 +27,7 @@ for (const transparent of [true, false])
     swap.close();
   });
 
-test('close() of a region', (t) => {
+test('close() ends a region', (t) => {
   const swap = openSwap();
   if (!swap.transparent) return t.skip(swap.reason);
   const region = swap.map({ bytes: MiB, residentBytes: MiB / 2 });
@@ -36,13 +36,13 @@ test('close() of a region', (t) => {
   swap.close();
 });
 
-test('close() of a file cache', () => {
+test('close() ends a file cache', () => {
   const cache = new FileCache({ limitBytes: 4 * MiB });
   cache.close();
   assert.throws(() => cache.read('/etc/hostname', 0, 1), ended);
 });
 
-test('close() of asynchronous pages', async () => {
+test('close() ends asynchronous pages', async () => {
   const pages = new AsyncPages(new Store({ slots: 8, budget: new Budget(0) }));
   await pages.close();
   await assert.rejects(pages.flush(slot(1)), ended);

@@ -68,7 +68,7 @@ test('a collection runs when the bytes of the memories have doubled', () => {
   const memories = new CollectedMemories(new FakePages(MiB), collect);
   const all = Array.from({ length: 257 }, () => ({}));
   all.forEach((memory, i) => void memories.reference(i + 1, memory));
-  // At 33, 67, 135 MiB; two each, for nothing was dropped.
+  // At 33, 67 and 135 MiB; two each, because nothing was dropped.
   assert.equal(collections, 6);
 });
 
@@ -138,7 +138,7 @@ test('a memory that only a buffer or an instance reaches is in use', options, as
   };
   const { view, load } = reach();
   for (let i = 0; i < 4; i++) {
-    // Each fills more than a collection is worth.
+    // Each memory is large enough to trigger a collection.
     const other = new wasm.Memory({ initial: 640 });
     swap.adopt(other);
     new Uint8Array(other.buffer).fill(i);
@@ -186,7 +186,7 @@ test('a program that drops its memories stays within 140 MiB, as without registe
     return await run(args, { group });
   };
   for (let attempt = 1; attempt <= 5; attempt++) {
-    // On a busy machine V8 may collect too late for this limit by itself: such an attempt says nothing.
+    // On a busy machine V8 itself may collect too late for this limit; such an attempt is not counted.
     if ((await runIn([])).signal !== null) continue;
     const { code, signal, stderr } = await runIn(['--import', register]);
     assert.deepEqual({ code, signal }, { code: 0, signal: null }, stderr);

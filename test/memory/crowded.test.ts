@@ -38,7 +38,7 @@ async function run(
 }
 
 test(
-  'incompressible data stays in memory: the process grows by no more than the floor',
+  'incompressible data stays in memory, and the process grows by no more than paging itself needs',
   options,
   async () => {
     const args = ['150', 'noise'];

@@ -62,15 +62,22 @@ for (const [mode, what, why] of damages)
   );
 
 for (const faults of ['thread', 'signal'])
-  test(`${faults}: the same where the kernel refuses every second call`, options, async (t) => {
-    const mode = 'truncated, where calls fail';
-    const { signal, stdout, stderr } = await run(mode, fileFor(t), '', {
-      FRONTSWAP_FAULTS: faults,
-    });
-    assert.equal(stdout, 'others fine\n', stderr);
-    assert.equal(signal, canPoison ? 'SIGBUS' : 'SIGABRT', stderr);
-    assert.match(stderr, new RegExp(`^frontswap: region 1, page ${DAMAGED} is lost: [^\\n]+\\n$`));
-  });
+  test(
+    `${faults}: an access to a page gets SIGBUS when its swap file is cut short and every second system call fails`,
+    options,
+    async (t) => {
+      const mode = 'truncated, where calls fail';
+      const { signal, stdout, stderr } = await run(mode, fileFor(t), '', {
+        FRONTSWAP_FAULTS: faults,
+      });
+      assert.equal(stdout, 'others fine\n', stderr);
+      assert.equal(signal, canPoison ? 'SIGBUS' : 'SIGABRT', stderr);
+      assert.match(
+        stderr,
+        new RegExp(`^frontswap: region 1, page ${DAMAGED} is lost: [^\\n]+\\n$`),
+      );
+    },
+  );
 
 const whyNotRoot =
   process.getuid?.() === 0 ? false : 'needs root: the kernel faults on behalf of the process';
@@ -103,14 +110,14 @@ for (const mode of ['impossible call'])
     },
   );
 
-test('on a full disk pages stay in memory, counters say so, and nothing is lost', {
+test('on a full disk pages stay in memory and are counted, and no page is lost', {
   ...options,
   skip:
     options.skip || (process.env['FRONTSWAP_FAULTS'] === 'memfd' && 'ulimit limits memory files'),
 }, async (t) => {
   const path = fileFor(t);
   openSwapFile({ kind: 'file', path, sizeBytes: FILE_BYTES, keep: true })[Symbol.dispose]();
-  // No file may grow beyond 2 MiB: writes behind that fail as on a file system that is full.
+  // No file may grow beyond 2 MiB: writes beyond that fail as on a full file system.
   const { code, stdout, stderr } = await run('full', path, 'ulimit -f 4096;');
   assert.deepEqual([code, stdout], [0, 'nothing lost\n'], stderr);
 });

@@ -92,7 +92,7 @@ const cases: readonly (readonly [string, Partial<Facts>, readonly string[]])[] =
 ];
 
 for (const [name, change, expected] of cases)
-  test(`${name}: ${expected.join(', ') || 'good'}`, () => {
+  test(`doctor finds with ${name}: ${expected.join(', ') || 'good'}`, () => {
     const facts = { ...whole, ...change };
     assert.deepEqual(worse(facts), expected);
     for (const { verdict, fix } of diagnose(facts))

@@ -307,7 +307,7 @@ test('a damaged page in memory is a miss and is read from the file', () => {
   cache.verify();
 });
 
-test('more pages than the limit: old pages are evicted, reads stay correct, the limit is kept', () => {
+test('above the limit old pages are evicted, reads stay correct, and the limit is kept', () => {
   const limitBytes = 2 ** 20;
   const cache = make(limitBytes);
   const files = Array.from({ length: 8 }, (_, n) => {
@@ -327,7 +327,7 @@ test('more pages than the limit: old pages are evicted, reads stay correct, the 
   assert.equal(refused, 0);
 });
 
-test('a page that finds no space is not stored, and other pages are intact', () => {
+test('a page without space is not stored, and other pages are intact', () => {
   const cache = make(2 ** 20);
   const zeros = file(new Uint8Array(600 * 4096));
   cache.read(zeros, 0, 2 ** 30); // the oldest pages have no payload: evicting them frees no space

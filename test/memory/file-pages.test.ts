@@ -45,7 +45,7 @@ randomTest('the table of file pages equals a map, at every step', 4000, (prng, s
   }
 });
 
-test('the clock hand takes rows in order, but skips a referenced row once', () => {
+test('the clock hand takes rows in order, and skips a referenced row once', () => {
   const pages = new FilePages(5);
   const rows = [0, 1, 2, 3, 4].map((index) => pages.add(1, index));
   assert.deepEqual(rows, [1, 2, 3, 4, 5]);

@@ -40,7 +40,7 @@ test('no thread can join once the process has begun to exit', options, () => {
   assert.equal(gate.waitForJoins(), true);
 });
 
-test('no thread can join once the stop of it or of its creator is requested', options, () => {
+test('no thread can join once a stop of it or of its creator was requested', options, () => {
   const gate = gateOf();
   const stops = [new SharedArrayBuffer(4), new SharedArrayBuffer(4)];
   assert.equal(
@@ -65,7 +65,7 @@ test('exit waits for a thread that has begun to join, but not without limit', op
   assert.equal(gate.waitForJoins(), true);
 });
 
-test('threads that were stopped as they joined are not waited for, and others use their slots', {
+test('exit does not wait for threads that were stopped while joining, and other threads reuse their slots', {
   ...options,
   timeout: 15_000,
 }, async () => {

@@ -34,7 +34,7 @@ const endings: readonly (readonly [string, number])[] = [
 ];
 
 for (const [mode, code] of endings)
-  test(`a program ends: ${mode}`, options, async () => {
+  test(`a program that pages ends with its status and intact pages: ${mode}`, options, async () => {
     const ending = await run(mode);
     assert.deepEqual(
       { code: ending.code, signal: ending.signal, stdout: ending.stdout },
@@ -64,7 +64,7 @@ test('with privilege a system call may access evicted pages', {
   assert.deepEqual([code, stdout], [0, 'intact\n'], stderr);
 });
 
-test('without privilege it fails with EFAULT, and works with pin()', {
+test('without privilege a system call on evicted pages fails with EFAULT, and works with pin()', {
   ...options,
   skip: skipUnlessPaging || (isRoot ? false : 'needs root, to change the user'),
 }, async () => {

@@ -32,7 +32,7 @@ function inContainer(
 const program = (mode: string, env: Readonly<Record<string, string>> = {}): Promise<Ending> =>
   inContainer([file('./children/container.js'), mode], { FRONTSWAP_RESIDENT: '8M', ...env });
 
-test('a container: an unmodified program is paged within its budget', options, async () => {
+test('in a container an unmodified program is paged within its budget', options, async () => {
   const { code, stdout, stderr } = await program('page', { FRONTSWAP_STRICT: '1' });
   assert.deepEqual([code, stderr], [0, '']);
   assert.deepEqual(JSON.parse(stdout), {
@@ -43,51 +43,67 @@ test('a container: an unmodified program is paged within its budget', options, a
   });
 });
 
-test('a container: accesses out of bounds trap, and grown memory is zeros', options, async () => {
+test('in a container accesses out of bounds trap, and grown memory is zeros', options, async () => {
   const { stdout, stderr } = await program('trap', { FRONTSWAP_RESIDENT: '128M' });
   assert.equal(stderr, '');
   assert.deepEqual(JSON.parse(stdout), [7, 7, 'memory access out of bounds', 0]);
 });
 
-test('a container: an access to no memory at all ends the program', options, async () => {
-  const { code, signal, stderr } = await program('die');
-  assert.deepEqual([code, signal], [null, 'SIGSEGV'], stderr);
-});
+test(
+  'in a container an access to an unmapped address ends the program with SIGSEGV',
+  options,
+  async () => {
+    const { code, signal, stderr } = await program('die');
+    assert.deepEqual([code, signal], [null, 'SIGSEGV'], stderr);
+  },
+);
 
-test('a container: the user who chose another mode is told', options, async () => {
-  const { code, stdout, stderr } = await program('page', { FRONTSWAP_FAULTS: 'thread' });
-  assert.equal(code, 0);
-  assert.equal(JSON.parse(stdout).faults, 'memfd');
-  assert.match(stderr, /page faults are served by memfd, not thread: no userfaultfd: .*EPERM/);
-});
+test(
+  'in a container a warning says that another mode than the chosen one serves faults',
+  options,
+  async () => {
+    const { code, stdout, stderr } = await program('page', { FRONTSWAP_FAULTS: 'thread' });
+    assert.equal(code, 0);
+    assert.equal(JSON.parse(stdout).faults, 'memfd');
+    assert.match(stderr, /page faults are served by memfd, not thread: no userfaultfd: .*EPERM/);
+  },
+);
 
-test('a container: with FRONTSWAP_FAULTS=javascript a strict program ends', options, async () => {
-  const strict = { FRONTSWAP_FAULTS: 'javascript', FRONTSWAP_STRICT: '1' };
-  const { code, stdout, stderr } = await program('page', strict);
-  assert.deepEqual([code, stdout], [1, '']);
-  assert.match(stderr, /^frontswap: nothing is paged, and FRONTSWAP_STRICT is set: /);
-});
+test(
+  'in a container FRONTSWAP_FAULTS=javascript ends a program with FRONTSWAP_STRICT',
+  options,
+  async () => {
+    const strict = { FRONTSWAP_FAULTS: 'javascript', FRONTSWAP_STRICT: '1' };
+    const { code, stdout, stderr } = await program('page', strict);
+    assert.deepEqual([code, stdout], [1, '']);
+    assert.match(stderr, /^frontswap: nothing is paged, and FRONTSWAP_STRICT is set: /);
+  },
+);
 
-test('a container: doctor says which path is in use, and why', options, async () => {
+test('in a container doctor says how faults are served, and why', options, async () => {
   const { stdout } = await inContainer([main, 'doctor']);
   assert.match(stdout, /native code \(memfd\), because there is no userfaultfd/);
   assert.match(stdout, /EPERM/);
 });
 
-test('buffers are refused: malloc() may use their addresses again', options, () => {
-  using swap = openSwap({ faults: 'memfd', residentBytes: MiB });
-  assert.throws(
-    () => swap.adopt(new ArrayBuffer(4 * MiB)),
-    (error: SwapError) => {
-      assert.deepEqual([error.code, error.facts['reason']], ['ERR_IO_UNSUPPORTED', 'buffer']);
-      assert.match(error.message, /without userfaultfd cannot be paged; use the buffer of map/);
-      return true;
-    },
-  );
-});
+test(
+  'with memory files ArrayBuffers are refused: malloc() may reuse their addresses',
+  options,
+  () => {
+    using swap = openSwap({ faults: 'memfd', residentBytes: MiB });
+    assert.throws(
+      () => swap.adopt(new ArrayBuffer(4 * MiB)),
+      (error: SwapError) => {
+        assert.deepEqual([error.code, error.facts['reason']], ['ERR_IO_UNSUPPORTED', 'buffer']);
+        assert.match(error.message, /without userfaultfd cannot be paged; use the buffer of map/);
+        return true;
+      },
+    );
+  },
+);
 
 test(
-  'a limit of file sizes refuses a memory of more than half of it, and says so',
+  'with memory files a memory above half of the limit of file sizes is refused, with the reason',
   options,
   async () => {
     const script = `import { openSwap } from ${JSON.stringify(file('../../src/memory/open-swap.js'))};
@@ -131,7 +147,7 @@ test('a page that was swapped in and then written is not dropped for its copy', 
 const mappings = (): number => readFileSync('/proc/self/maps', 'utf8').split('\n').length;
 
 test(
-  'scattered pages take no more than a share of the mappings, and pinned ones stay mapped',
+  'scattered pages use at most half of the mappings that a process may have, and pinned pages stay mapped',
   options,
   () => {
     const share = Number(readFileSync('/proc/sys/vm/max_map_count', 'utf8')) / 2;
@@ -156,26 +172,32 @@ test(
   },
 );
 
-test('system calls fail on evicted pages, and work on pinned ones', options, () => {
-  using swap = openSwap({ faults: 'memfd', residentBytes: 16 * MiB });
-  const region = swap.map({ bytes: 64 * MiB });
-  const page = (i: number): Uint8Array => new Uint8Array(region.buffer, i * PAGE, PAGE);
-  for (let i = 0; i < 1024; i++) page(i).set(noise(i).fill(0, 1024));
-  region.evict();
-  const linux = loadLinux().linux!;
-  const getrandom = linux.bind('int64_t getrandom(uintptr_t to, size_t bytes, unsigned int flags)');
-  const address = linux.addressOf(page(3));
-  assert.equal(getrandom(address, 16, 0), -1); // EFAULT
-  using pin = region.pin({ offset: 3 * PAGE, length: 2 * PAGE });
-  assert.equal(getrandom(address, 16, 0), 16);
-  region.evict();
-  assert.equal(getrandom(address, 16, 0), 16);
-  pin[Symbol.dispose]();
-  region.evict();
-  assert.equal(getrandom(address, 16, 0), -1);
-});
+test(
+  'with memory files system calls fail on evicted pages, and work on pinned ones',
+  options,
+  () => {
+    using swap = openSwap({ faults: 'memfd', residentBytes: 16 * MiB });
+    const region = swap.map({ bytes: 64 * MiB });
+    const page = (i: number): Uint8Array => new Uint8Array(region.buffer, i * PAGE, PAGE);
+    for (let i = 0; i < 1024; i++) page(i).set(noise(i).fill(0, 1024));
+    region.evict();
+    const linux = loadLinux().linux!;
+    const getrandom = linux.bind(
+      'int64_t getrandom(uintptr_t to, size_t bytes, unsigned int flags)',
+    );
+    const address = linux.addressOf(page(3));
+    assert.equal(getrandom(address, 16, 0), -1); // EFAULT
+    using pin = region.pin({ offset: 3 * PAGE, length: 2 * PAGE });
+    assert.equal(getrandom(address, 16, 0), 16);
+    region.evict();
+    assert.equal(getrandom(address, 16, 0), 16);
+    pin[Symbol.dispose]();
+    region.evict();
+    assert.equal(getrandom(address, 16, 0), -1);
+  },
+);
 
-test('a container: memory files do not serve a swap with a tmem socket', options, async () => {
+test('in a container memory files do not serve a swap with a tmem socket', options, async () => {
   const script = `import { openSwap } from ${JSON.stringify(file('../../src/memory/open-swap.js'))};
     try { openSwap({ frontswap: { tmem: '/nonexistent/tmem.sock' } }); } catch {}`;
   const { stderr } = await inContainer(['--input-type=module', '-e', script]);

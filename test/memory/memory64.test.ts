@@ -31,7 +31,7 @@ test('a memory that grows past 4 GiB is paged on both sides of it', options, asy
   const [, resident, stored] =
     /1 memory, ([\d.]+)K resident, ([\d.]+)M stored/.exec(paged.stderr) ?? [];
   assert.ok(Number(resident) <= 1024, paged.stderr);
-  assert.ok(Number(stored) > 6, paged.stderr); // of 7.4 MiB; beyond 4 GiB alone there are 4
+  assert.ok(Number(stored) > 6, paged.stderr); // of 7.4 MiB, 4 of which lie beyond 4 GiB
 });
 
 test('a memory that begins above 4 GiB is paged', options, async () => {
@@ -47,7 +47,7 @@ test('a memory that begins above 4 GiB is paged', options, async () => {
 });
 
 test(
-  'a memory that may move when it grows is not paged, and one warning says so',
+  'a memory that may move when it grows is not paged, and one warning gives that reason',
   options,
   async () => {
     const ending = await under('--no-wasm-memory64-trap-handling', program);

@@ -30,7 +30,7 @@ function run(code: string): Promise<Ending> {
 const paged = ({ stderr }: Ending): number =>
   Number(/frontswap: (\d+) memor(?:y|ies)/.exec(stderr)?.[1]);
 
-test('a Blob, whose copy Node detaches, keeps the bytes of a paged array', options, async () => {
+test('a Blob of a paged array has its bytes, although Node detaches a copy', options, async () => {
   const { stdout, stderr } = await run(`const blobs = [new Blob([data]), new Blob([data.buffer])];
     fill();
     for (const blob of blobs) console.log(same(new Uint8Array(await blob.arrayBuffer())));
@@ -78,7 +78,7 @@ for (const [name, code] of ofProgram)
     assert.equal(paged(ending), 3, ending.stderr);
   });
 
-test('a frozen Error is no error', options, async () => {
+test('a program that freezes Error runs', options, async () => {
   const { stdout, stderr } = await run(
     'Object.freeze(Error); new Uint8Array(2 ** 22); new WebAssembly.Memory({ initial: 1 }); console.log(1);',
   );

@@ -43,7 +43,7 @@ function fill(buffer: ArrayBufferLike, pages: number, isPoor: boolean): void {
 }
 
 test(
-  'a full store is reported, and again after it had space; never before the event loop turns',
+  'a full store is reported once each time it becomes full, from the event loop',
   options,
   async () => {
     using swap = openSwap({ frontswap: { limitBytes: 2 * MiB }, residentBytes: MiB });
@@ -86,7 +86,7 @@ test('many swaps, open together or closed in one turn, cause no warning', option
   while (process.listenerCount('exit') > before) await sleep(20); // the fault threads end
 });
 
-test('incompressible pages: over budget, with the reason', options, async () => {
+test('incompressible pages are reported as over budget, with the reason', options, async () => {
   using swap = openSwap({ residentBytes: MiB });
   const reported = listen(swap);
   const region = swap.map({ bytes: 8 * MiB });
@@ -132,7 +132,7 @@ test('a lost page is reported with its region and offset', {
   assert.deepEqual(reported[0]!.facts, facts);
 });
 
-test('once() and off(), and events.once() waits for it', options, async () => {
+test('once() and off() work, and events.once() waits for a problem', options, async () => {
   using swap = openSwap({ residentBytes: MiB });
   let calls = 0;
   const count = (): void => {
@@ -173,7 +173,7 @@ test('memory that cannot be paged is reported only if paging was requested', asy
   assert.deepEqual(none, []);
 });
 
-test('an array: a full store and a lost page are reported after the call that found them', async (t) => {
+test('an array reports a full store and a lost page after the call that found them', async (t) => {
   const path = fileFor(t);
   using swap = openSwap({
     transparent: false,

@@ -88,7 +88,7 @@ for (const [name, flags, environment] of starts)
   });
 
 test(
-  'a swap file that cannot be opened: the warning states the consequence, the reason and what to do',
+  'the warning about a swap file that cannot be opened states the consequence, the reason and what to do',
   options,
   async () => {
     const { stderr } = await under(['-e', program], { FRONTSWAP_FILE: '/no/such/folder:64M' });
@@ -99,7 +99,7 @@ test(
   },
 );
 
-test('a setting that is not a size: the warning states the consequence', options, async () => {
+test('the warning about a setting that is not a size states the consequence', options, async () => {
   const { stderr } = await under(['-e', program], { FRONTSWAP_RESIDENT: 'plenty' });
   assert.match(
     stderr,

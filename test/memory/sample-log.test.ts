@@ -75,7 +75,7 @@ test('a report whose last sample halves the log has the new interval', () => {
   assert.deepEqual(samples.rows.at(-1)?.slice(0, 2), [nowMs, 1]);
 });
 
-test('the peak of RAM is of one sample, not of two', () => {
+test('the peak of RAM is that of a single sample', () => {
   const log = new SampleLog();
   log.add(row({ residentBytes: 100, usedBytes: 1 }));
   log.add(row({ residentBytes: 10, usedBytes: 50 }));
@@ -91,7 +91,7 @@ test('a closed log admits no writer', () => {
   assert.equal(log.enter(), false);
 });
 
-test('closing waits for a writer, but not for one that has ended', () => {
+test('close() waits for a writer, but not without limit for one that has ended', () => {
   const log = new SampleLog();
   assert.equal(log.enter(), true);
   let reads = 0;
@@ -107,7 +107,7 @@ test('closing waits for a writer, but not for one that has ended', () => {
   assert.ok(ms > 0);
 });
 
-test('the line has the state now, and rates since the line before', () => {
+test('a line has the current state, and rates since the previous line', () => {
   const before = row({ atMs: 1000, faults: 10, stalledMs: 5, pageOuts: 7 });
   const now = row({
     ...{ atMs: 1500, residentBytes: 2 ** 20, storedBytes: 3 * 2 ** 20, usedBytes: 2 ** 19 },
@@ -119,7 +119,7 @@ test('the line has the state now, and rates since the line before', () => {
   );
 });
 
-test('lines keep their rhythm when one is late, and begin a new one after a pause', () => {
+test('a late line does not shift the next ones; after a pause the interval starts again', () => {
   assert.equal(lineAfter(1000, 1040, 300), 1300);
   assert.equal(lineAfter(1000, 1300, 300), 1600);
   assert.equal(lineAfter(1000, 5000, 300), 5300);

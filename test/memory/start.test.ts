@@ -63,7 +63,7 @@ test(
   },
 );
 
-test('memories of Node itself, such as that of fetch, do not start it', options, async () => {
+test('memories of Node itself, such as that of fetch, do not start paging', options, async () => {
   const answer = await run(`
     import { createServer } from 'node:http';
     const server = createServer((_, response) => response.end('yes')).listen(0, '127.0.0.1', async () => {
@@ -75,7 +75,7 @@ test('memories of Node itself, such as that of fetch, do not start it', options,
   assert.equal(answer, '["yes",false]');
 });
 
-test('memories that Node creates by `new Instance` do not start it', options, async () => {
+test('memories that Node creates by `new Instance` do not start paging', options, async () => {
   const lexer = 'internal/deps/cjs-module-lexer/dist/lexer';
   const answer = await run(
     `

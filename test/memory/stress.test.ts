@@ -46,7 +46,7 @@ for (const faults of ['javascript', 'thread', 'signal', 'memfd'])
 
 for (const faults of ['thread', 'signal', 'memfd'])
   test(
-    `${faults}: threads wait, lock and notify in memory that is evicted all the time`,
+    `${faults}: threads that wait, lock and notify in memory that is constantly evicted make progress`,
     options,
     () => {
       const { turns, wrong } = reportOf(faults, ['--paged-turn']);
@@ -55,12 +55,12 @@ for (const faults of ['thread', 'signal', 'memfd'])
     },
   );
 
-/** Kinds of calls that have failed at least: on a busy machine not all have their turn. */
+/** Fewest kinds of calls that must have failed: on a busy machine not every kind gets its turn. */
 const KINDS_MIN = 3;
 
 for (const faults of ['thread', 'signal', 'memfd'] as const)
   test(
-    `${faults}: nothing is wrong, and no thread waits for ever, where system calls fail`,
+    `${faults}: where system calls fail, no page is wrong and no thread waits forever`,
     options,
     () => {
       const more = ['--paged-turn', '--file', '--inject', '--seconds', '8', '--faults', FAULTS_MIN];

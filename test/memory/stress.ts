@@ -9,10 +9,11 @@
  * waiters pass a turn around by Atomics.wait and notify, each faulting on its turn.
  *
  * Two memories: a mapped region, and a shared WebAssembly memory that grows meanwhile; RAM for compressed pages is so
- * small that a swap file is needed, except with --ram. A page is 1024 words that follow from its number and its generation; generations,
- * the turn, and a lock for each page lie in memory that is not paged. With --paged-turn they lie in a shared region that
- * is evicted all the time; with --file there is a swap file as well. That needs FRONTSWAP_FAULTS=thread or signal. With
- * --inject system calls of native code fail in turn, one in two to seven, each with each of four errors.
+ * small that a swap file is needed, except with --ram. A page is 1024 words that are computed from its number and its
+ * generation; generations, the turn, and a lock for each page lie in memory that is not paged. With --paged-turn they lie
+ * in a shared region that is evicted all the time; with --file there is a swap file as well. That needs
+ * FRONTSWAP_FAULTS=thread or signal. With --inject system calls of native code fail in turn, one in two to seven, each
+ * with each of four errors.
  *
  * Exit status: 0, every page was right; 1, a page had other contents; 3, one of the threads made no progress for a minute,
  * or did not end (it waits for a lock whose release was lost).
@@ -37,7 +38,7 @@ const THREADS_MAX = 8;
 const WAITERS_MAX = 8;
 const STUCK_MS = 60_000;
 const EVICT_MS = 3;
-/** Each system call fails for so long in turn. */
+/** Time for which each system call fails, in turn. */
 const INJECT_MS = 50;
 
 const help = `Usage: npm run stress -- [OPTION]...

@@ -134,7 +134,7 @@ function descriptorsOf(path: string): number {
   return targets.filter((target) => target.startsWith(path)).length;
 }
 
-test('the blocks of a file are freed when the worker that opened it is stopped: thread', {
+test('the blocks of a file are freed when the worker that opened it is terminated', {
   skip: skipUnlessPaging || loadNativeFaults().reason || false,
   timeout: 60_000,
 }, async () => {

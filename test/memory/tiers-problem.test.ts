@@ -15,7 +15,7 @@ function newHistory(): (now: number, ms: number) => number {
   };
 }
 
-test('a problem is new once while it continues', () => {
+test('a problem is new only once while it continues', () => {
   const check = newHistory();
   assert.equal(check(full, 0), full);
   assert.equal(check(full, 5000), 0);
@@ -32,7 +32,7 @@ test('a problem that is absent for less than a second continues', () => {
   assert.equal(check(full, 2099), 0);
 });
 
-test('a problem that is absent for a second has ended, and the others continue', () => {
+test('a problem that is absent for a second has ended, while other problems continue', () => {
   const check = newHistory();
   check(full | overBudget, 0);
   check(overBudget, 100);

@@ -4,8 +4,8 @@
  *   waiters    three threads in Atomics.wait(), nothing else
  *   pthreads   a package from npm that was compiled by Emscripten with pthreads (libvips)
  *
- * Each is run with its memory left alone, as register does where JavaScript serves faults, and paged with its faults served
- * by native code, as is the default.
+ * Each runs with its memory not paged, as under register where JavaScript serves faults, and with its memory paged and
+ * native code serving the faults, which is the default.
  */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -73,7 +73,7 @@ const plain = async (args: readonly string[]): Promise<string> => {
   return stdout;
 };
 
-/** Nothing is chosen: CI runs these tests with the variable set. */
+/** No mode is chosen: CI runs these tests with the variable set. */
 const byDefault = { FRONTSWAP_FAULTS: '' };
 const javascript = { FRONTSWAP_FAULTS: 'javascript' };
 
@@ -99,7 +99,7 @@ const makeTwo = `const limits = { initial: 64, maximum: 64, shared: true };
   }`;
 
 test(
-  'javascript: shared memories are not paged: one line says so and names the variable that pages them',
+  'javascript: shared memories are not paged, and one warning names the variable that pages them',
   options,
   async () => {
     const ending = await under(['-e', makeTwo], javascript);
@@ -110,16 +110,12 @@ test(
   },
 );
 
-test(
-  'FRONTSWAP_SHARED=0: shared memories are not paged, and no line says so',
-  options,
-  async () => {
-    const ending = await under(['-e', makeTwo], { ...byDefault, FRONTSWAP_SHARED: '0' });
-    assert.equal(ending.code, 0, ending.stderr);
-    assert.deepEqual(warnings(ending), []);
-    assert.match(ending.stderr, /frontswap: 0 memories/);
-  },
-);
+test('FRONTSWAP_SHARED=0: shared memories are not paged, without a warning', options, async () => {
+  const ending = await under(['-e', makeTwo], { ...byDefault, FRONTSWAP_SHARED: '0' });
+  assert.equal(ending.code, 0, ending.stderr);
+  assert.deepEqual(warnings(ending), []);
+  assert.match(ending.stderr, /frontswap: 0 memories/);
+});
 
 /** Page faults of system calls are served for root, whatever the machine allows others. */
 const isRoot = process.getuid?.() === 0;
@@ -132,7 +128,7 @@ test('by default shared memories are paged, without a warning', asRoot, async ()
   assert.match(ending.stderr, /frontswap: 2 memories/);
 });
 
-test('by default only so many shared memories are paged, for none is freed', asRoot, async () => {
+test('by default at most 16 shared memories are paged, because none is freed', asRoot, async () => {
   const program = `for (let i = 0; i < 18; i++)
     new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true })`;
   const ending = await under(['-e', program], byDefault);
@@ -166,12 +162,16 @@ for (const identity of [{}, { uid: 65534, gid: 65534 }])
     },
   );
 
-test('javascript: FRONTSWAP_SHARED=1 pages them, without a warning', options, async () => {
-  const ending = await under(['-e', makeTwo], { ...javascript, FRONTSWAP_SHARED: '1' });
-  assert.equal(ending.code, 0, ending.stderr);
-  assert.deepEqual(warnings(ending), []);
-  assert.match(ending.stderr, /frontswap: 2 memories/);
-});
+test(
+  'javascript: FRONTSWAP_SHARED=1 pages shared memories, without a warning',
+  options,
+  async () => {
+    const ending = await under(['-e', makeTwo], { ...javascript, FRONTSWAP_SHARED: '1' });
+    assert.equal(ending.code, 0, ending.stderr);
+    assert.deepEqual(warnings(ending), []);
+    assert.match(ending.stderr, /frontswap: 2 memories/);
+  },
+);
 
 test('javascript: an unshared memory is paged beside a shared one', options, async () => {
   const program = `${makeTwo}; new WebAssembly.Memory({ initial: 1 })`;

@@ -71,7 +71,7 @@ test('a summary is the last line, also while exit handlers run', options, async 
   );
 });
 
-test('FRONTSWAP_STATS=1 prints the summary alone', options, async () => {
+test('FRONTSWAP_STATS=1 prints only the summary', options, async () => {
   const { stderr } = await run('setTimeout(() => {}, 400);', { FRONTSWAP_STATS: '1' });
   const [line, ...others] = linesOf(stderr);
   assert.match(line!, summary);
@@ -117,14 +117,14 @@ for (const [env, message] of wrong)
     },
   );
 
-test('settings: unset, 0 and 1 print no lines per interval', () => {
+test('FRONTSWAP_STATS unset, 0 or 1 prints no lines per interval', () => {
   for (const text of [undefined, '', '0'])
     assert.deepEqual(parseStats('S', text), { atExit: false, lineMs: 0 });
   assert.deepEqual(parseStats('S', '1'), { atExit: true, lineMs: 0 });
   assert.deepEqual(parseStats('S', '1s'), { atExit: true, lineMs: 1000 });
 });
 
-test('the first process has the file, others insert their process id', () => {
+test('the first process writes the file named, others insert their process id', () => {
   const env: NodeJS.ProcessEnv = { FRONTSWAP_REPORT: '/a.b/paging.html' };
   assert.deepEqual(reportOf(env, 5), { path: '/a.b/paging.html', isFirst: true });
   assert.deepEqual(reportOf(env, 6), { path: '/a.b/paging.6.html', isFirst: false });
@@ -166,7 +166,7 @@ test('FILE.json has the fields of report.md, and figures that agree', options, a
   assert.ok(samples.rows.every((row) => row.length === samples.columns.length));
 });
 
-test('each process with paged memory writes a file of its own', options, async (t) => {
+test('each process with paged memory writes its own file', options, async (t) => {
   const folder = testFolder(t);
   const file = join(folder, 'paging.json');
   const app = join(folder, 'app.mjs');
@@ -198,7 +198,7 @@ test('the data of a process without paged memory is all zeros', options, async (
   assert.deepEqual(new Set(Object.values({ ...report.totals, ...report.peaks })), new Set([0]));
 });
 
-test('a process without paged memory says so in the first file', options, async (t) => {
+test('a process without paged memory writes that reason to the first file', options, async (t) => {
   const file = join(testFolder(t), 'paging.html');
   const child = spawn(process.execPath, ['--import', register, '-e', '0'], {
     env: { ...process.env, FRONTSWAP_RESIDENT: '1M', FRONTSWAP_REPORT: file },
@@ -228,7 +228,7 @@ const failing: readonly (readonly [string, string])[] = [
   ['has no reader', '2>&1 | exec true'],
 ];
 for (const [name, redirection] of failing)
-  test(`output on a stderr that ${name} leaves the exit status`, options, (t) => {
+  test(`output on a stderr that ${name} does not change the exit status`, options, (t) => {
     const folder = testFolder(t);
     // An exception in an exit handler would make it 1. A status that the program sets hides that.
     writeFileSync(join(folder, 'app.mjs'), prelude);

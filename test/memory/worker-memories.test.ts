@@ -45,30 +45,30 @@ test(
   },
 );
 
-test('workers that are terminated at any time leave nothing and end nothing', options, async () => {
-  const ended = await run('random', '40');
-  assert.deepEqual([ended.code, ended.signal], [0, null], ended.stderr);
-  checkMain(ended);
-});
+test(
+  'workers terminated at any time leak nothing and do not end the process',
+  options,
+  async () => {
+    const ended = await run('random', '40');
+    assert.deepEqual([ended.code, ended.signal], [0, null], ended.stderr);
+    checkMain(ended);
+  },
+);
 
-test('the worker of a worker pages its memory, too', options, async () => {
+test('the worker of a worker also pages its memory', options, async () => {
   const ended = await run('nested');
   assert.deepEqual(JSON.parse(ended.stdout), { wrong: 0, ...nothing }, ended.stderr);
   assert.equal(memories(ended), 2);
 });
 
-test(
-  'when the process exits, workers read no page that is not paged any more',
-  options,
-  async () => {
-    for (let i = 0; i < 4; i++) {
-      const { code, stdout, stderr } = await run('exit');
-      assert.deepEqual([code, stdout], [7, ''], stderr);
-    }
-  },
-);
+test('when the process exits, no worker reads a wrong page', options, async () => {
+  for (let i = 0; i < 4; i++) {
+    const { code, stdout, stderr } = await run('exit');
+    assert.deepEqual([code, stdout], [7, ''], stderr);
+  }
+});
 
-test('without FRONTSWAP_WORKERS no memory of a worker is paged, and nothing of the process is changed for workers', {
+test('without FRONTSWAP_WORKERS no memory of a worker is paged, and the process has no hooks for workers', {
   ...options,
   timeout: 15_000,
 }, async () => {

@@ -89,7 +89,7 @@ const self = (): number => new Process(loadLinux().linux!).threadId();
 const other = (): number =>
   Number(readdirSync('/proc/self/task').find((id) => Number(id) !== self()));
 
-test('a thread waits only once it is armed, and until its regions have ended', options, () => {
+test('an exiting thread waits only if it is armed, until its regions have ended', options, () => {
   const { linux, poller, semaphores, threads } = rig();
   const { thread, writeFd } = threads.enter(self(), ROOT);
   assert.throws(() => threads.checkArmed(thread), { code: 'ERR_IO_ENDED' });
@@ -115,7 +115,7 @@ test('a thread waits only once it is armed, and until its regions have ended', o
 });
 
 test(
-  'the number of a thread that has ended is used again only when the thread is gone',
+  'the number of a thread that has ended is reused only once the thread no longer exists',
   options,
   () => {
     const { linux, semaphores, threads } = rig();
@@ -141,7 +141,7 @@ test('a thread that ended after it posted its call is not armed', options, () =>
   threads.close();
 });
 
-test('a hang-up is no end: the program closed the descriptor', options, () => {
+test('a thread whose descriptor the program closed has not ended', options, () => {
   const { linux, poller, semaphores, threads } = rig();
   const { thread, writeFd } = threads.enter(self(), ROOT);
   threads.arm(thread);
@@ -155,7 +155,7 @@ test('a hang-up is no end: the program closed the descriptor', options, () => {
   threads.close();
 });
 
-test('without a descriptor no thread enters, and later ones do', options, () => {
+test('without a free descriptor no thread can enter, and later threads can', options, () => {
   const { threads } = rig();
   const fds: number[] = [];
   try {
@@ -171,7 +171,7 @@ test('without a descriptor no thread enters, and later ones do', options, () => 
 });
 
 test(
-  'as many threads as there are numbers; those that ended before they armed are found',
+  'at most as many threads enter as there are numbers; those that ended before they armed are found',
   options,
   () => {
     const { linux, threads } = rig();

@@ -15,7 +15,7 @@ const batches: readonly (readonly [string, readonly number[]])[] = [
 ];
 
 for (const [name, pages] of batches)
-  test(`${name}: whichever are refused, the others are protected`, {
+  test(`${name}: whichever pages are refused, the others are protected`, {
     skip: skipUnlessNative,
     timeout: 120_000,
   }, () => {
@@ -54,7 +54,7 @@ for (const [name, pages] of batches)
   });
 
 for (const maySpan of [false, true])
-  test(`a page that cannot be protected is refused, the pages behind it are not; spans: ${maySpan}`, {
+  test(`a page that cannot be protected is refused, the pages after it are not; spans: ${maySpan}`, {
     skip: skipUnlessNative,
     timeout: 60_000,
   }, () => {

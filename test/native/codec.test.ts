@@ -61,7 +61,9 @@ function blockOf(source: Uint8Array): Uint8Array | null {
   return length === 0 ? null : bytes.slice(BLOCK_AT, BLOCK_AT + length);
 }
 
-test('LZ4: valid blocks, and the same with bytes changed or cut', { skip }, () => {
+test('native LZ4 equals the WebAssembly kernel on valid blocks, and on blocks with changed or missing bytes', {
+  skip,
+}, () => {
   const prng = new Prng(seedOf(1));
   let valid = 0;
   let changedButValid = 0;
@@ -81,7 +83,7 @@ test('LZ4: valid blocks, and the same with bytes changed or cut', { skip }, () =
   assert.ok(valid > 20 && changedButValid > 0, `${valid} valid, ${changedButValid} changed`);
 });
 
-test('LZ4: noise of every length', { skip }, () => {
+test('native LZ4 equals the WebAssembly kernel on noise of every length', { skip }, () => {
   const prng = new Prng(seedOf(3));
   for (let length = 0; length <= 4200; length += prng.below(7)) {
     const noise = Uint8Array.from({ length }, () => prng.below(256));
@@ -94,7 +96,9 @@ test('LZ4: noise of every length', { skip }, () => {
   }
 });
 
-test('checksums of every length and of many seeds', { skip }, () => {
+test('native checksums equal those of the WebAssembly kernel for every length and many seeds', {
+  skip,
+}, () => {
   const prng = new Prng(seedOf(4));
   for (let length = 0; length <= PAGE; length += 1 + prng.below(9)) {
     const from = prng.below(16);
@@ -106,7 +110,9 @@ test('checksums of every length and of many seeds', { skip }, () => {
   }
 });
 
-test('bit planes: every filter of numbers and noise; others are refused', { skip }, () => {
+test('native bit planes equal those of the WebAssembly kernel for every filter; an unknown filter is refused', {
+  skip,
+}, () => {
   const prng = new Prng(seedOf(5));
   const source = new Uint8Array(PAGE);
   for (const kind of numericKinds)

@@ -1,4 +1,4 @@
-/** Waiting until no fault uses what has been replaced, by two threads at a time: the engine, and the end of a process. */
+/** Two threads wait at the same time until no fault uses what has been replaced: the engine, and the exit of a process. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -12,7 +12,7 @@ const { native } = loadNativeFaults();
 const WAIT_MS = 200;
 
 if (isMainThread)
-  test('two threads that wait for faults at a time each wait for all of them', {
+  test('two threads that wait at the same time for faults in progress each wait for all of them', {
     skip: skipUnlessNative,
     timeout: 60_000,
   }, async () => {

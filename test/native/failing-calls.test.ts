@@ -1,4 +1,4 @@
-/** Calls that wake a thread or the engine are repeated when they fail: otherwise somebody would wait for ever. */
+/** Calls that wake a thread or the engine are repeated when they fail: otherwise a thread would wait forever. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { NativePage } from '../../src/native/layout.ts';
@@ -12,7 +12,7 @@ const errors = [Errno.EAGAIN, Errno.ENOENT, Errno.ENOMEM, Errno.EINTR];
 /** In no area, so that JavaScript has to read it. */
 const UNREADABLE = entryOf(5, 1);
 
-test('a thread that waits for a page is woken although the first call fails', options, () => {
+test('a thread that waits for a page is woken although the first wake call fails', options, () => {
   const rig = new Rig();
   try {
     for (const errno of errors) {
@@ -27,7 +27,7 @@ test('a thread that waits for a page is woken although the first call fails', op
 });
 
 test(
-  'the engine learns of a page that it has to read although the first call fails',
+  'the engine is notified of a page that it has to read although the first call fails',
   options,
   () => {
     const rig = new Rig();
@@ -48,7 +48,7 @@ test(
   },
 );
 
-test('a page is taken for unmapped only if two calls say so', options, () => {
+test('a page counts as unmapped only if two calls report it', options, () => {
   const rig = new Rig();
   const bytes = new Uint8Array(PAGE).fill(7);
   try {

@@ -85,7 +85,7 @@ class Files {
   }
 }
 
-test('a page of a file is read, and one that is zeros is not', options, (t) => {
+test('a page of a file is read, and a page of zeros needs no read', options, (t) => {
   using files = new Files(t);
   files.zero.set(9);
   for (let slot = 1; slot < SLOTS; slot++) assert.equal(files.read(slot), Read.done);
@@ -93,17 +93,21 @@ test('a page of a file is read, and one that is zeros is not', options, (t) => {
   assert.equal(files.read(9), Read.done);
 });
 
-test('what is not in the file, or not a file, is left to JavaScript', options, (t) => {
-  using files = new Files(t);
-  assert.equal(files.read(SLOTS), Read.javascript);
-  const page = new Uint8Array(PAGE);
-  assert.equal(files.rig.load(entryOf(TYPE + 1, 1), page), Read.javascript);
-  assert.equal(files.rig.load(entryOf(TYPE, 1) - 1, page), Read.javascript);
-  assert.equal(files.rig.load(entryOf(31, 1), page), Read.javascript);
-});
+test(
+  'a slot outside the file, or of an area that is not a file, is left to JavaScript',
+  options,
+  (t) => {
+    using files = new Files(t);
+    assert.equal(files.read(SLOTS), Read.javascript);
+    const page = new Uint8Array(PAGE);
+    assert.equal(files.rig.load(entryOf(TYPE + 1, 1), page), Read.javascript);
+    assert.equal(files.rig.load(entryOf(TYPE, 1) - 1, page), Read.javascript);
+    assert.equal(files.rig.load(entryOf(31, 1), page), Read.javascript);
+  },
+);
 
 test(
-  'a page that is cut off, written over, or was never written, is left to JavaScript',
+  'a page that is truncated, overwritten or was never written is left to JavaScript',
   options,
   (t) => {
     using files = new Files(t);
@@ -117,7 +121,7 @@ test(
   },
 );
 
-test('a read that fails is tried again, or left to JavaScript', options, (t) => {
+test('a read that fails is retried, or left to JavaScript', options, (t) => {
   using files = new Files(t);
   const { rig } = files;
   for (const [name, errno] of Object.entries(Errno))
@@ -167,7 +171,7 @@ test(
   },
 );
 
-test('the sum of a page is that of the swap file', options, (t) => {
+test('the checksum of a page is that of the swap file', options, (t) => {
   using files = new Files(t);
   for (let slot = 1; slot < SLOTS; slot++) {
     const sum = files.rig.blockSum(contents(slot));

@@ -14,7 +14,7 @@ test('layout.h is what layout.ts generates', () => {
   assert.equal(readFileSync(file, 'utf8'), layoutHeader());
 });
 
-test('the library was compiled with the offsets of layout.ts', { skip }, () => {
+test('the native library was compiled with the offsets of layout.ts', { skip }, () => {
   const offsets: number[] = [];
   for (let i = 0; native!.offset(i) !== -1; i++) offsets.push(native!.offset(i));
   assert.deepEqual(offsets, layoutOffsets);
@@ -33,7 +33,7 @@ test('a page state has one number for both sides', () => {
     assert.equal(NativePage[name as keyof typeof PageState], state, name);
 });
 
-test('a platform without a library is told so', () => {
+test('for a platform without a library the reason names it', () => {
   assert.match(loadNativeFaults('linux', 'riscv64').reason, /no native library .*riscv64/);
   assert.match(loadNativeFaults('darwin', 'arm64').reason, /no native library .*darwin/);
 });

@@ -13,7 +13,7 @@ const OTHER = 16;
 const At = { round: 0, ready: 1 } as const;
 
 if (isMainThread)
-  test('threads that open a swap at the same time get a place each', {
+  test('threads that register for signal mode at the same time get a place each', {
     skip: skipUnlessNative,
     timeout: 60_000,
   }, async () => {

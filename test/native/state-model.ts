@@ -92,7 +92,7 @@ class Model {
     return this.#without !== rule;
   }
 
-  /** Everybody has ended: nothing is left behind. */
+  /** All actors have ended: nothing is left behind. */
   #check(w: World): void {
     assert.equal(w[At.view], w[At.state], 'the engine knows the state');
     const hasSlot = w[At.state] === clean || w[At.state] === stored;

@@ -1,7 +1,7 @@
 /**
  * Every interleaving of the page states (state-model.ts): two threads, eviction, drops, discard, pin, reports. No
- * acknowledged write is lost, no read is old, no slot is leaked or used after it was freed; and without any one of the
- * rules one of these is broken, so each is needed and the model can fail.
+ * acknowledged write is lost, no read returns old data, no slot is leaked or used after it was freed; and without any one
+ * of the rules one of these is broken, so each is needed and the model can fail.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -33,7 +33,7 @@ const domains: readonly Domain[] = starts.flatMap((start) =>
 );
 
 for (const start of starts)
-  test(`every interleaving is right, from ${start}`, { timeout: 120_000 }, () => {
+  test(`every interleaving keeps every rule, from ${start}`, { timeout: 120_000 }, () => {
     let worlds = 0;
     for (const domain of domains) if (domain.start === start) worlds += explore(domain);
     assert.ok(worlds > 10_000, `${worlds} worlds`);
@@ -57,7 +57,7 @@ const rules: readonly Rule[] = [
 ];
 
 for (const rule of rules)
-  test(`without the rule "${rule}" an interleaving goes wrong`, { timeout: 120_000 }, () => {
+  test(`without the rule "${rule}" the model finds a violation`, { timeout: 120_000 }, () => {
     assert.throws(
       () => {
         for (const domain of domains) explore(domain, rule);

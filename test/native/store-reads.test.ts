@@ -11,7 +11,7 @@ const NO_PROCESS = 2 ** 22 + 1;
 /** What fs_load() returns: the page was read, or JavaScript has to read it. */
 const Read = { done: 1, javascript: 0 } as const;
 
-test('a guarded read that is refused is left to JavaScript, and is not taken for a store that is gone', {
+test('a guarded read that is refused is left to JavaScript, and does not count as an unmapped store', {
   skip: skipUnlessNative,
   timeout: 60_000,
 }, () => {

@@ -50,7 +50,7 @@ async function run(turns: Turns, clients: readonly Client[]): Promise<number> {
   return count;
 }
 
-test('a flow does no more than a quantum and a step in a turn beside others', {
+test('beside others a flow does no more than a quantum and a step in a turn', {
   timeout,
 }, async () => {
   const turns = new Turns(() => {});
@@ -132,7 +132,7 @@ test('a second event of a connection starts a turn; without credit it is not adm
   assert.equal(turns.admits(a), true);
 });
 
-test('events of many flows use up a turn, and the rest waits for the next one', () => {
+test('at most 16 flows use up their quantum in a turn; the others wait for the next one', () => {
   const turns = new Turns(() => {});
   const clients = Array.from({ length: 40 }, () => new Client(turns, new Flow(), 0));
   const admitted = clients.filter((client) => {

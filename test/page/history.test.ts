@@ -9,7 +9,7 @@ function helloOf(columns: readonly string[], history: readonly (readonly SampleV
   return { ...rest, columns, history, disks: [], violated: [], events: [] };
 }
 
-test('columns are found by name, so that a host may send others and more', () => {
+test('columns are found by name, so a host may send unknown ones and leave some out', () => {
   const history = new History();
   history.load(helloOf(['new', 'time', 'clients'], [[7], [100], [3]]));
   history.add({ values: [8, 101, null], disks: [], violated: [] });
@@ -37,7 +37,7 @@ test('samples older than 15 minutes are dropped, also after a pause', () => {
   assert.equal(history.length, 1);
 });
 
-test('a clock that was set back leaves times that grow, and no more than those of 15 minutes', () => {
+test('after the clock was set back the times still increase and span at most 15 minutes', () => {
   const columns = ['time', 'clients'];
   const history = new History();
   const base = { schemaVersion: 1, version: '', pid: 1, canWrite: false, intervalMs: 1000 };

@@ -245,7 +245,7 @@ test('only a page that faults is lost: one that fails in a prefetch or a pin sta
   assert.equal(r.pager.counters.get('pagesLost'), 0);
 });
 
-test('a window that ends early at a bad page, and cannot be installed, loses no page', () => {
+test('a window that ends early at a bad page and cannot be installed loses no page', () => {
   const r = rig();
   for (let page = 10; page < 30; page++) touch(r, page, page);
   r.pager.evict(r.region, 0, 200);
@@ -298,7 +298,7 @@ test('a page that faults before half a set was evicted after it counts as refere
   }
 });
 
-test('a region in which half of the clean pages are written keeps no copies', () => {
+test('a region in which half of the clean pages are written keeps no clean copies', () => {
   for (const rewritten of [127, 128]) {
     const r = rig();
     touch(r, 3, 8);

@@ -39,7 +39,7 @@ for (const [name, from, stride] of [
   ['with stride 7', 100, 7],
   ['backward with stride 3', 2000, -3],
 ] as const)
-  test(`a stream ${name}: the window doubles to 255, and nothing else is prefetched`, () => {
+  test(`a stream ${name}: the window doubles to 255, and no other page is prefetched`, () => {
     const { faults, prefetched, windows } = walk(new Prefetch(PAGES), steps(from, stride, 500));
     assert.ok(faults <= 16, `${faults} faults for 500 pages`);
     assert.ok(faults + prefetched <= 500 + 255, 'at most one window is prefetched in vain');
@@ -63,7 +63,7 @@ test('two interleaved streams are both recognized', () => {
   assert.ok(faults <= 40, `${faults} faults for 800 pages`);
 });
 
-test('random accesses prefetch almost nothing', () => {
+test('random accesses prefetch almost no pages', () => {
   const prng = new Prng(5);
   const pages = Array.from({ length: 400 }, () => prng.below(PAGES));
   const { prefetched, faults } = walk(new Prefetch(PAGES), pages);

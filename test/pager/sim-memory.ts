@@ -79,7 +79,7 @@ export class SimWorld {
     thread.memory.touch(thread);
   }
 
-  /** Every waiting thread has a message in flight: otherwise it would wait for ever. */
+  /** Every waiting thread has a message in flight: otherwise it would wait forever. */
   checkWaiters(): void {
     for (const thread of this.threads) {
       if (!thread.isWaiting) continue;
@@ -172,7 +172,7 @@ export class SimMemory implements PagedMemory {
     else this.truth[page] = 0;
   }
 
-  /** The owner unmaps a page: threads that wait for it die. */
+  /** The owner unmaps a page: threads that wait for it get SIGSEGV. */
   unmap(page: number): void {
     this.present[page] = 0;
     this.behind[page] = 1;

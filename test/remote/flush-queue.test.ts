@@ -15,7 +15,7 @@ test('the ring has space for one page per entry', () => {
   for (const entries of [0, 7, 12]) assert.throws(() => new FlushQueue(entries), InvariantError);
 });
 
-test('the queue has space for 64 areas; the next one drops the oldest and returns its number of remaining chunks', () => {
+test('the queue has space for 64 areas; adding another drops the oldest and returns how many of its chunks remained', () => {
   const queue = new FlushQueue(8);
   const touched = (chunks: number): Uint8Array => new Uint8Array(5).fill(1, 0, chunks);
   assert.equal(queue.addArea(1, touched(0)), 0);
@@ -81,7 +81,7 @@ for (const count of [BATCH_MAX - 1, BATCH_MAX, BATCH_MAX + 1])
     ]);
   });
 
-test('commands without a reply are sent again, refused ones are not', () => {
+test('commands without a reply are resent, refused ones are not', () => {
   const { down, done, refused } = RemoteResult;
   const queue = new FlushQueue(8);
   for (let i = 0; i < 3; i++) queue.addPage(1, i, 1);

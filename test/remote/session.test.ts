@@ -16,7 +16,7 @@ function storeAndSend(r: Rig, n: number): void {
   assert.equal(r.backend.remotify(n), n);
 }
 
-test('C23 a machine that evicts is refused, at the start and at every new connection', () => {
+test('C23 a remote machine that evicts is refused, at the start and at every new connection', () => {
   for (const policy of ['allkeys-lru', 'volatile-lru', 'allkeys-random', 'volatile-ttl']) {
     const r = rig();
     r.peer.redis.policy = policy;
@@ -35,7 +35,7 @@ test('C23 a machine that evicts is refused, at the start and at every new connec
   }
 });
 
-test('start() says why it cannot connect, or why the machine is unfit', () => {
+test('start() says why it cannot connect, or why the remote machine is unfit', () => {
   const down = rig();
   down.peer.isDown = true;
   assert.throws(() => down.remote.start(), { code: 'ERR_IO_NOT_REACHABLE', message: /ECONNREF/ });
@@ -105,7 +105,7 @@ test('invalid options are rejected with their name', () => {
   });
 });
 
-test('maintain() keeps the lease alive, also on a full machine', () => {
+test('maintain() keeps the lease alive, also on a full remote machine', () => {
   const r = rig({ leaseMs: 9000 });
   storeAndSend(r, 1);
   r.peer.redis.isFull = true;
@@ -116,7 +116,7 @@ test('maintain() keeps the lease alive, also on a full machine', () => {
   }
 });
 
-test('C23 without a lease no page is moved: another boot could delete it', () => {
+test('C23 without a lease no page is moved, because another boot could delete it', () => {
   const r = rig({ leaseMs: 9000 });
   r.peer.redis.isFull = true;
   r.front.store(0, 0, page('text', 0), 0);
@@ -220,7 +220,7 @@ test('an exchange has one deadline, however slowly its replies arrive', () => {
   assert.equal(r.remote.isUp, false, 'it was late');
 });
 
-test('a sweep step is bounded, however many keys it finds and however slow the machine is', () => {
+test('a sweep step is bounded, however many keys it finds and however slow the remote machine is', () => {
   const r = rig({ deadlineMs: 500 });
   for (let i = 0; i < 1000; i++) {
     const boot = i.toString(16).padStart(16, '0');

@@ -22,7 +22,7 @@ test('the entry points of the bundles are source files', () => {
   assert.deepEqual(missing, []);
 });
 
-test('files beside the code are addressed from one folder above', () => {
+test('code addresses the files beside it from one folder above', () => {
   const wrong: string[] = [];
   let found = 0;
   for (const name of readdirSync(source, { recursive: true }).map(String)) {
@@ -37,7 +37,7 @@ test('files beside the code are addressed from one folder above', () => {
   assert.deepEqual(wrong, []);
 });
 
-test('an uncaught error shows a short line of the bundle', () => {
+test('an uncaught error prints a short line of the bundle', () => {
   const bundle = join(root, 'build/src/memory/fault-thread.cjs');
   const longest = Math.max(
     ...readFileSync(bundle, 'utf8')

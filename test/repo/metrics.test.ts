@@ -70,7 +70,7 @@ interface Panel {
   readonly targets: readonly { readonly refId: string; readonly expr: string }[];
 }
 
-test('each panel of the dashboard has an id, a place, a description and queries of its own', () => {
+test('each panel of the dashboard has a unique id, a place, a description and its own queries', () => {
   const { panels } = JSON.parse(textOf(`${operate}/grafana-dashboard.json`)) as {
     readonly panels: readonly Panel[];
   };

@@ -56,7 +56,7 @@ for (const kind of ['ramzswap', 'memory'] as const)
 for (const backends of ['stores', 'tmem'] as const)
   for (const synchronous of [true, false])
     randomTest(
-      `swap core and frontswap over ${backends} alone, ${synchronous ? 'a synchronous' : 'a slow'} disk: no page is lost and all counters agree`,
+      `swap core and frontswap over ${backends} and ${synchronous ? 'a synchronous' : 'a slow'} disk: no page is lost and all counters agree`,
       1000,
       (prng, steps) => {
         const parts = realParts(prng, backends, 'memory', synchronous);

@@ -109,7 +109,7 @@ test('no flipped bit of a row returns wrong data: location, checksum, format and
   }
 });
 
-test('flipped bits of same-filled rows are detected, but for one in 8192', () => {
+test('flipped bits of same-filled rows are detected, except for one in 8192', () => {
   const image = openImage(200);
   const prng = new Prng(8);
   let missed = 0;

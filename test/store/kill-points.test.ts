@@ -1,8 +1,8 @@
 /**
- * Every kill point: random commands on a store whose tables report each of their stores. After each one the image is copied,
- * as a killed process would leave it, and adopted by a second store, whose pages must be those of a naive model: before or
- * after the command in progress. It must not need more memory than the first store had reserved. Some of the adoptions are
- * killed, too, and done again.
+ * Every kill point: random commands on a page store whose tables report every write. After each write the image is copied,
+ * as a killed process would leave it, and adopted by a second page store, whose pages must be those of a naive model:
+ * before or after the command in progress. It must not need more memory than the first store had reserved. Some of the
+ * adoptions are killed, too, and done again.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -165,7 +165,7 @@ class Trial {
     this.#next.clear();
   }
 
-  /** Runs a command, with a kill after each of its stores. */
+  /** Runs a command, with a kill after each of its writes. */
   #armed<T>(command: () => T): T {
     this.#isArmed = true;
     try {
@@ -203,7 +203,7 @@ class Trial {
     return store;
   }
 
-  /** Kills an adoption after every 32nd of its stores, and adopts what it left. */
+  /** Kills an adoption after every 32nd of its writes, and adopts what it left. */
   #killAdoption(): void {
     this.#copyTorn(this.#live, this.#copy);
     let isArmed = true;
@@ -270,7 +270,7 @@ for (const [name, limitBytes, makePage] of [
   ['of few size classes at its limit', LIMIT_BYTES, pageOfFewSizes],
 ] as const)
   randomTest(
-    `killed after any store, a store ${name} has each page of before or after`,
+    `a page store ${name}, killed after any write to its tables, has each page of before or after the command`,
     200,
     (prng, steps, t) => {
       const trial = new Trial(limitBytes, makePage);
@@ -337,7 +337,7 @@ for (const [name, damage, reason] of refusals)
     );
   });
 
-test('a page whose bytes changed is reported and never returned; the others are', () => {
+test('a page whose bytes changed is reported and never returned; the others are returned', () => {
   const { memory, words } = filled();
   words[row(5) + 1]! ^= 1;
   const store = openStore(memory, 0);
@@ -354,7 +354,7 @@ test('a page whose bytes changed is reported and never returned; the others are'
     }
 });
 
-test('pages that exceed the limit refuse the store and leave the image', () => {
+test('an image whose pages exceed the limit is refused and not changed', () => {
   const { memory, store } = filled();
   const used = store.usedBytes;
   assert.throws(() => openStore(memory, used - 1), { code: 'ERR_IO_NO_ROOM' });

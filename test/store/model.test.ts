@@ -111,16 +111,28 @@ test('C17 the store equals a map of pages, recompressed or not, under limits fro
   property(fc.integer({ min: 1, max: 700_000 }));
 });
 
-randomTest('C17 a long walk without a limit', 6000, (prng, steps) => {
-  walk(new StoreTwin(2000, 0, dense), prng, steps, 50);
-});
+randomTest(
+  'C17 the store equals a map of pages in a long walk without a limit',
+  6000,
+  (prng, steps) => {
+    walk(new StoreTwin(2000, 0, dense), prng, steps, 50);
+  },
+);
 
-randomTest('C17 a long walk at a full limit', 6000, (prng, steps) => {
-  walk(new StoreTwin(2000, 700_000 + prng.below(800_000), dense), prng, steps, 50);
-});
+randomTest(
+  'C17 the store equals a map of pages in a long walk at its limit',
+  6000,
+  (prng, steps) => {
+    walk(new StoreTwin(2000, 700_000 + prng.below(800_000), dense), prng, steps, 50);
+  },
+);
 
-randomTest('a long walk where the system cannot release pages', 6000, (prng, steps) => {
-  const twin = new StoreTwin(2000, prng.oneIn(2) ? 0 : 1_500_000, dense);
-  twin.returns.callsUntilRefusal = 0;
-  walk(twin, prng, steps, 50);
-});
+randomTest(
+  'the store equals a map of pages in a long walk where the system cannot release pages',
+  6000,
+  (prng, steps) => {
+    const twin = new StoreTwin(2000, prng.oneIn(2) ? 0 : 1_500_000, dense);
+    twin.returns.callsUntilRefusal = 0;
+    walk(twin, prng, steps, 50);
+  },
+);

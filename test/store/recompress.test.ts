@@ -63,7 +63,7 @@ test('C17 recompression leaves every get unchanged, and uses less memory', { ski
   twin.check();
 });
 
-test('C17 a raw page that the dense codec compresses is not raw any more, nor charged as raw', () => {
+test('C17 a raw page that the dense codec compresses is no longer stored or charged as raw', () => {
   const raw: CodecFactory = (memory, kernels) => ({ ...lz4(memory, kernels), compress: () => 0 });
   const store = new Store({ slots: 10, budget: new Budget(0), codec: raw, dense: tiny });
   const bytes = pattern(3);
@@ -81,7 +81,7 @@ test('C17 a raw page that the dense codec compresses is not raw any more, nor ch
   assert.deepEqual(into, bytes);
 });
 
-test('a page that does not get smaller is not tried again until it is put again', () => {
+test('a page that does not become smaller is not tried again until its next put', () => {
   let calls = 0;
   const never: CodecFactory = (memory, kernels) => ({
     ...tiny(memory, kernels),

@@ -32,7 +32,7 @@ function fill({ mm }: World, from: number, to: number): void {
 const discards = ({ disk }: Rig): string[] =>
   disk.seen.filter((b) => b.op === BioOp.discard).map((b) => `${b.slot}+${b.slots}`);
 
-test('off: nothing is sent', () => {
+test('off: no discard is sent', () => {
   const r = rig('off');
   fill(r, 0, 300);
   for (let vpn = 0; vpn < 300; vpn++) r.mm.exit(vpn);

@@ -53,7 +53,7 @@ function setUp(): { swap: Swap; front: Frontswap; store: StoreBackend; entries: 
   return { swap, front, store, entries };
 }
 
-test('C14 C15 freeMany has the effect and the counts of as many calls of free', () => {
+test('C14 C15 freeMany has the effect and the counts of as many single calls of free', () => {
   const one = setUp();
   const many = setUp();
   assert.deepEqual(many.entries, one.entries);

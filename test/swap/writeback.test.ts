@@ -83,8 +83,8 @@ function* orders(length: number): Generator<string[]> {
       for (const name of Object.keys(happenings)) yield [...before, name];
 }
 
-/** A story is a sequence of events with the completion of the bio inserted at one position. */
-function* stories(): Generator<{ before: string[]; after: string[] }> {
+/** A schedule is a sequence of events with the completion of the bio inserted at one position. */
+function* schedules(): Generator<{ before: string[]; after: string[] }> {
   for (const length of [1, 2, 3])
     for (const names of orders(length))
       for (let end = length < 3 ? 0 : 2; end <= length; end++)
@@ -112,7 +112,7 @@ test('C18 no order of events during a writeback makes a stale write valid', () =
   let stale = 0;
   let failed = 0;
   let gone = 0;
-  for (const { before, after } of stories())
+  for (const { before, after } of schedules())
     for (const exclusive of before.length + after.length < 3 ? [false, true] : [false])
       for (const ok of [true, false]) {
         const { r, release } = sentOff(exclusive);
@@ -123,8 +123,8 @@ test('C18 no order of events during a writeback makes a stale write valid', () =
           conclude(r);
         } catch (cause) {
           const end = ok ? 'the bio ends' : 'the bio fails';
-          const story = [...before, end, ...after].join(', ');
-          throw new Error(`${story}, exclusive ${exclusive}: ${String(cause)}`, { cause });
+          const schedule = [...before, end, ...after].join(', ');
+          throw new Error(`${schedule}, exclusive ${exclusive}: ${String(cause)}`, { cause });
         }
         stale += r.swap.counters.get('writebackStale');
         failed += r.swap.counters.get('writebackErrors');
@@ -257,7 +257,7 @@ test('each bio costs one page of the budget, failed ones too; at 0 writeback sto
   for (let vpn = 0; vpn < 12; vpn++) have(r, vpn);
 });
 
-test('nothing is written to an area with writeback off, in swapoff, or off', () => {
+test('no page is written back to an area with writeback off, in swapoff, or off', () => {
   const r = rig(true, { writeback: false });
   fill(r, 6);
   turn(r);

@@ -159,7 +159,7 @@ test('C24 the largest weight and cap are restored, and so is a freeze', () => {
   assert.deepEqual([weight, cap, frozen], [2 ** 20, 2 ** 31 - 1, true]);
 });
 
-test('C24 finish freezes the client, and a second save requires that the first has ended', () => {
+test('C24 finish freezes the client, and a second save cannot start before the first has ended', () => {
   const from = host();
   const client = from.addClient();
   from.newPool(client, { persistent: true });

@@ -33,7 +33,7 @@ function message(
   return bytes;
 }
 
-/** Feeds bytes in parts of at most `part`, the descriptors with the first one. @returns bytes that were not wanted */
+/** Feeds bytes in parts of at most `part`, the descriptors with the first one. @returns bytes that were not consumed */
 function feed(reader: MessageReader, bytes: Uint8Array, fds: number[] = [], part = 4096): number {
   for (let at = 0; at < bytes.length; ) {
     const count = Math.min(part, reader.wanted, bytes.length - at);
@@ -160,7 +160,7 @@ const table = (count: number, said: number = count): Uint8Array => {
 };
 
 for (const [number, { name, sizeMin, sizeMax, fdsMax }] of Object.entries(rules)) {
-  test(`${name} is accepted at the limits of its size and refused beside them`, () => {
+  test(`${name} is accepted at the limits of its size and refused outside them`, () => {
     for (const size of [sizeMin, sizeMax])
       assert.equal(feed(new MessageReader(), message(Number(number), new Uint8Array(size))), 0);
     for (const size of [sizeMin - 1, sizeMax + 1])
@@ -179,7 +179,7 @@ for (const [number, { name, sizeMin, sizeMax, fdsMax }] of Object.entries(rules)
   });
 }
 
-test('every other request, version and reply is refused when its header is complete', () => {
+test('unknown requests, other versions and replies are refused when their header is complete', () => {
   for (let request = 0; request < 64; request++) {
     if (rules[request] !== undefined) continue;
     assert.throws(() => feed(new MessageReader(), message(request)), protocolError);
@@ -191,7 +191,7 @@ test('every other request, version and reply is refused when its header is compl
     );
 });
 
-test('a message in parts of any size is the same message, and no byte behind it is wanted', () => {
+test('a message received in parts of any size is the same message, and no byte after it is consumed', () => {
   const prng = new Prng(7);
   for (let round = 0; round < 300; round++) {
     const size = prng.below(9) * 32 + 8;
@@ -215,7 +215,7 @@ test('a request whose protocol feature is not negotiated ends the session', () =
   assert.throws(() => rig.send(Request.setProtocolFeatures, u64(1n << 60n)), protocolError);
 });
 
-test('a refusal is a negative acknowledgement if one was asked for, else the end', () => {
+test('a refused request gets a negative acknowledgement if it asked for one, otherwise it ends the session', () => {
   const rig = new Rig();
   rig.negotiate();
   rig.device.refusesMemory = true;
@@ -226,7 +226,7 @@ test('a refusal is a negative acknowledgement if one was asked for, else the end
   assert.throws(() => rig.send(Request.setMemTable, table(2), [5]), protocolError);
 });
 
-test('a ring runs when it is complete and enabled and there is memory, and not before', () => {
+test('a ring runs only once it is complete and enabled and there is memory', () => {
   const rig = new Rig();
   rig.negotiate();
   rig.startRing(0);
@@ -261,7 +261,7 @@ test('rings pause while memory changes, and continue also if the change is refus
   assert.equal(rig.device.running.get(0)?.base, 15);
 });
 
-test('addresses that are refused do not stop a ring', () => {
+test('refused ring addresses do not stop a ring', () => {
   const rig = new Rig();
   rig.negotiate();
   assert(rig.ask(Request.setMemTable, table(1), [5]));
@@ -286,7 +286,7 @@ test('GET_VRING_BASE stops a ring until its next kick descriptor', () => {
   assert.equal(rig.device.running.get(1)?.base, 3);
 });
 
-test('values outside their limits are refused, the limits themselves are not', () => {
+test('values outside their limits are refused, values at the limits are accepted', () => {
   const rig = new Rig();
   rig.negotiate();
   const cases: [number, Uint8Array, boolean][] = [
@@ -320,7 +320,7 @@ test('a message that stops rings waits while a request is in flight; others do n
   assert(!rig.session.mustWait(Request.setMemTable));
 });
 
-test('the in-flight area is sent once, with a reply of the size that was asked for', () => {
+test('the in-flight area is sent once, in a reply of the same size as the request', () => {
   for (const bytes of [20, 24]) {
     const rig = new Rig();
     rig.negotiate();

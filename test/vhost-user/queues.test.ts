@@ -15,7 +15,7 @@ import { DISK_BYTES, VhostRig } from '../support/fixtures/vhost-rig.ts';
 const QUEUES = 4;
 /** Requests of a queue at a time. */
 const SLOTS = 10;
-/** Pages of the disk that are used: few, so that queues meet. */
+/** Pages of the disk that are used: few, so that the queues use the same ones. */
 const PAGES = 64;
 const PAGE = 4096;
 const SECTOR = 512;
@@ -48,7 +48,7 @@ class Trial {
     this.#kinds = kinds;
   }
 
-  /** Makes a request available, if it meets no other one. The model is changed at once. */
+  /** Makes a request available if no other one uses its pages. The model is changed at once. */
   send(queue: number): void {
     const prng = this.#prng;
     const front = this.#front;
@@ -167,7 +167,7 @@ class Trial {
 
 interface Kind {
   readonly createDisk: (prng: Prng) => Disk;
-  /** What clears pages: discarded ones of a shuffled disk may read as anything. */
+  /** Request types that clear pages; discarded pages of a shuffled disk may read as anything. */
   readonly clear: readonly number[];
 }
 
@@ -183,7 +183,7 @@ const kinds: Readonly<Record<string, Kind>> = {
 };
 
 for (const [kind, { createDisk, clear }] of Object.entries(kinds))
-  test(`what one of four queues writes, the others read, while queues stop and start: ${kind} disk`, async () => {
+  test(`the data that one of four queues writes is read by the others while queues stop and start: ${kind} disk`, async () => {
     const seed = testSeed();
     const prng = new Prng(seed);
     const body = async (rig: VhostRig): Promise<void> => {
@@ -218,7 +218,7 @@ for (const how of ['disabled', 'stopped'])
       if (how === 'stopped') front.send(Request.getVringBase, state(1, 0));
       else front.send(Request.setVringEnable, state(1, 0), [], VERSION | Flag.needReply);
       await pause();
-      // Requests of any queue: the message would wait for ever if they were taken.
+      // Requests of any queue: the message would wait forever if they were taken.
       front.memory.bytes.fill(2, front.dataAt(1), front.dataAt(1) + PAGE);
       for (const queue of [0, 1]) {
         front.put(1 + queue, BlockType.out, 8 * (1 + queue), PAGE, queue);

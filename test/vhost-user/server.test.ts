@@ -23,7 +23,7 @@ import {
 } from '../support/fixtures/vhost-front-end.ts';
 import { DISK_BYTES, openDescriptors, VhostRig } from '../support/fixtures/vhost-rig.ts';
 
-test('a front-end writes, reads, discards and asks for the serial', () =>
+test('a front-end can write, read, flush, discard and query the serial', () =>
   VhostRig.run(async (rig) => {
     using front = new VhostFrontEnd(rig.path);
     await front.start();
@@ -47,7 +47,7 @@ test('a front-end writes, reads, discards and asks for the serial', () =>
     assert(front.calls[0]!.take() > 0, 'the driver was notified');
   }));
 
-test('many requests at once complete, more than a turn serves', () =>
+test('more requests at once than a turn serves all complete', () =>
   VhostRig.run(async (rig) => {
     using front = new VhostFrontEnd(rig.path, { memoryBytes: 2 ** 23 });
     await front.start();
@@ -63,7 +63,7 @@ test('many requests at once complete, more than a turn serves', () =>
     assert.deepEqual(front.dataOf(0, 4096), new Uint8Array(4096).fill(39 + 49));
   }));
 
-test('memory without F_SEAL_SHRINK, outside its file, or no memory file is refused', () =>
+test('memory without F_SEAL_SHRINK, outside its file, or not in a memory file is refused', () =>
   VhostRig.run(async (rig) => {
     const unsealed = new Mapping(linux).createMemoryFile('unsealed', 2 ** 23);
     const event = openEventFd(linux);
@@ -86,7 +86,7 @@ test('memory without F_SEAL_SHRINK, outside its file, or no memory file is refus
     for (const fd of [unsealed, event.fd, other]) linux.close(fd);
   }));
 
-test('regions that overlap, or are more than the address space for them, are refused', () =>
+test('regions that overlap, or exceed the address space for them, are refused', () =>
   VhostRig.run(async (rig) => {
     using front = new VhostFrontEnd(rig.path);
     await front.call(Request.getFeatures);
@@ -141,7 +141,7 @@ test('memory slots are added and removed while a queue runs', () =>
     }
   }));
 
-test('a ring outside the memory is refused; a chain outside it stops the queue and nothing else', () =>
+test('a ring outside the memory is refused; a chain outside it stops only its queue', () =>
   VhostRig.run(async (rig) => {
     using front = new VhostFrontEnd(rig.path);
     await front.start();
@@ -156,7 +156,7 @@ test('a ring outside the memory is refused; a chain outside it stops the queue a
     assert.equal((await front.call(Request.getQueueNum)).payload.getBigUint64(0, true), 16n);
   }));
 
-test('a second front-end is refused while the first is there, and accepted after it', () =>
+test('a second front-end is refused while the first is connected, and accepted afterwards', () =>
   VhostRig.run(async (rig) => {
     const first = new VhostFrontEnd(rig.path);
     await first.start();
@@ -185,7 +185,7 @@ test('front-ends that connect one after the other use the same descriptors of th
     assert.equal(counts.at(-1), counts[0]);
   }));
 
-test('users that the list does not name, and a disk in use, are refused', () =>
+test('a user outside the access list is refused, and so is a front-end of a disk in use', () =>
   VhostRig.run(async (rig) => {
     const attempt = async (): Promise<boolean> => {
       using front = new VhostFrontEnd(rig.path);
@@ -213,7 +213,7 @@ test('a frozen disk answers no request until it is thawed', () =>
     assert(await front.settled());
   }));
 
-test('a rate limits what a front-end moves', () =>
+test('a rate limits the bytes that a front-end transfers', () =>
   VhostRig.run(async (rig) => {
     using front = new VhostFrontEnd(rig.path);
     await front.start();
@@ -225,7 +225,7 @@ test('a rate limits what a front-end moves', () =>
     assert(performance.now() - start > 250);
   }));
 
-test('what was moved while there was no limit is not charged to a rate that is set later', () =>
+test('bytes transferred without a rate are not charged to a rate that is set later', () =>
   VhostRig.run(async (rig) => {
     using front = new VhostFrontEnd(rig.path);
     await front.start();
@@ -236,14 +236,15 @@ test('what was moved while there was no limit is not charged to a rate that is s
     for (let i = 0; i < 3; i++) assert.equal(await front.request(BlockType.out, 0, data), 0);
   }));
 
-test('a front-end that reconnects finds its requests in flight completed once', () =>
+test('the requests in flight of a front-end that reconnects are completed once, the oldest first', () =>
   VhostRig.run(async (rig) => {
     using front = new VhostFrontEnd(rig.path);
     await front.start();
     assert.equal(await front.request(BlockType.out, 0, new Uint8Array(512)), 0);
     front.disconnect();
     await rig.until(() => !rig.server.isConnected);
-    // What a back-end leaves that ended while two requests were in flight. By the available ring the other one would be first.
+    // The state that a back-end leaves if it ends while two requests are in flight. In the available ring the other one is
+    // first.
     front.memory.bytes.fill(1, front.dataAt(5), front.dataAt(5) + 512);
     front.memory.bytes.fill(2, front.dataAt(2), front.dataAt(2) + 512);
     front.put(2, BlockType.out, 16, 512);
@@ -279,7 +280,7 @@ test('a guest that used other contents of the disk is refused', () =>
     assert.match(rig.log, /has been emptied since the guest used it/);
     front.disconnect();
     await rig.until(() => !rig.server.isConnected);
-    // Without an in-flight area its rings tell.
+    // Without an in-flight area its rings show it.
     using other = new VhostFrontEnd(rig.path);
     await other.call(Request.getFeatures);
     other.send(Request.setProtocolFeatures, u64(8n));
@@ -290,7 +291,7 @@ test('a guest that used other contents of the disk is refused', () =>
     other.send(Request.setVringAddr, other.addresses(0));
     const kick = openEventFd(linux);
     assert.equal(await other.acknowledged(Request.setVringKick, u64(0n), [kick.fd]), false);
-    // A queue that the guest never used begins at 0, and does not vouch for the others.
+    // A queue that the guest never used begins at 0, which proves nothing about the others.
     other.send(Request.setVringNum, state(1, 128));
     other.send(Request.setVringAddr, other.addresses(1));
     await other.acknowledged(Request.setVringKick, u64(1n), [kick.fd]);
@@ -298,7 +299,7 @@ test('a guest that used other contents of the disk is refused', () =>
     kick.close();
   }));
 
-test('a front-end that asks for in-flight areas again and again is disconnected', () =>
+test('a front-end that requests too many in-flight areas is disconnected', () =>
   VhostRig.run(async (rig) => {
     using front = new VhostFrontEnd(rig.path);
     await front.start(); // the first area
@@ -316,7 +317,7 @@ test('a front-end that asks for in-flight areas again and again is disconnected'
     assert.match(rig.log, /GET_INFLIGHT_FD was sent more than 4 times/);
   }));
 
-test('descriptors that are no eventfds are refused', () =>
+test('descriptors that are not eventfds are refused', () =>
   VhostRig.run(async (rig) => {
     using front = new VhostFrontEnd(rig.path);
     await front.start();
@@ -325,7 +326,7 @@ test('descriptors that are no eventfds are refused', () =>
     assert.equal(await front.request(BlockType.out, 0, new Uint8Array(512)), 0);
   }));
 
-test('a kick descriptor is replaced any number of times', () =>
+test('a kick descriptor can be replaced any number of times', () =>
   VhostRig.run(async (rig) => {
     using front = new VhostFrontEnd(rig.path);
     await front.start();
@@ -337,7 +338,7 @@ test('a kick descriptor is replaced any number of times', () =>
     }
   }));
 
-test('a kick descriptor that is always readable does not hold a turn', () =>
+test('a kick descriptor that is always readable does not block the event loop', () =>
   VhostRig.run(async (rig) => {
     using front = new VhostFrontEnd(rig.path);
     await front.start();
@@ -353,7 +354,7 @@ test('a kick descriptor that is always readable does not hold a turn', () =>
     linux.close(fd);
   }));
 
-test('a request whose kick went to the descriptor before is served', () =>
+test('a request whose kick went to the previous descriptor is served', () =>
   VhostRig.run(async (rig) => {
     using front = new VhostFrontEnd(rig.path);
     await front.start();
@@ -365,7 +366,7 @@ test('a request whose kick went to the descriptor before is served', () =>
     assert(await front.settled());
   }));
 
-test('messages that take long are handled in turns of their own', () =>
+test('messages that take long are each handled in their own turn', () =>
   VhostRig.run(async (rig) => {
     using front = new VhostFrontEnd(rig.path);
     await front.call(Request.getFeatures);
@@ -397,7 +398,7 @@ test('a call descriptor whose counter is full and blocks does not stop the host'
     linux.close(fd);
   }));
 
-test('too many descriptors, half messages and messages that break the protocol end the connection', () =>
+test('too many descriptors, incomplete messages and messages that break the protocol end the connection', () =>
   VhostRig.run(async (rig) => {
     const event = openEventFd(linux);
     const many = Array.from({ length: 16 }, () => event.fd);

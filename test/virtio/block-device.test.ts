@@ -1,4 +1,7 @@
-/** A driver sends random requests, cut into random descriptors; a naive disk and naive rules tell data, status and length. */
+/**
+ * A driver sends random requests, cut into random descriptors; a naive disk and naive rules predict data, status and
+ * length.
+ */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Prng } from '../../src/base/prng.ts';
@@ -206,31 +209,35 @@ const disks: Readonly<Record<string, () => Disk>> = {
 };
 
 for (const [name, create] of Object.entries(disks))
-  randomTest(`random requests to a disk: ${name}`, 6000, (prng, steps) => {
-    for (let done = 0; done < steps; ) {
-      const features = (prng.oneIn(2) ? EVENT_INDEX : 0n) | INDIRECT;
-      const trial = new Trial(prng, create(), features, 0x10000 - prng.below(200));
-      let idle = 0;
-      for (let n = 0; n < 300; n++) {
-        const before = trial.driver.available;
-        for (let more = prng.below(5); more > 0; more--) trial.send(prng.oneIn(2));
-        // The device sleeps until it is kicked, and the driver kicks only if it is asked to.
-        if (trial.driver.needsKick(before) && trial.driver.available !== before)
-          trial.device.kicked(0);
-        if (prng.oneIn(2)) trial.device.serve(1 + prng.below(8), prng.below(20_000));
-        assert.equal(trial.device.takeFault(), null);
-        done += trial.reap();
+  randomTest(
+    `random requests have the data, status and length of the model: ${name} disk`,
+    6000,
+    (prng, steps) => {
+      for (let done = 0; done < steps; ) {
+        const features = (prng.oneIn(2) ? EVENT_INDEX : 0n) | INDIRECT;
+        const trial = new Trial(prng, create(), features, 0x10000 - prng.below(200));
+        let idle = 0;
+        for (let n = 0; n < 300; n++) {
+          const before = trial.driver.available;
+          for (let more = prng.below(5); more > 0; more--) trial.send(prng.oneIn(2));
+          // The device sleeps until it is kicked, and the driver kicks only if it is asked to.
+          if (trial.driver.needsKick(before) && trial.driver.available !== before)
+            trial.device.kicked(0);
+          if (prng.oneIn(2)) trial.device.serve(1 + prng.below(8), prng.below(20_000));
+          assert.equal(trial.device.takeFault(), null);
+          done += trial.reap();
+        }
+        while (trial.sent.size > 0 && idle++ < 500) {
+          trial.device.serve();
+          done += trial.reap();
+        }
+        assert.equal(trial.sent.size, 0, 'every request ends');
+        trial.guest.checkCanaries();
       }
-      while (trial.sent.size > 0 && idle++ < 500) {
-        trial.device.serve();
-        done += trial.reap();
-      }
-      assert.equal(trial.sent.size, 0, 'every request ends');
-      trial.guest.checkCanaries();
-    }
-  });
+    },
+  );
 
-test('the configuration space of a disk', () => {
+test('the configuration space has the size and limits of the disk', () => {
   const config = new Uint8Array(64);
   deviceOf(new MemoryDisk(DISK_BYTES)).readConfig(0, config);
   const view = new DataView(config.buffer);
@@ -251,7 +258,7 @@ test('a read-only disk offers RO, and neither DISCARD nor WRITE_ZEROES', () => {
   assert.deepEqual(bits(new MemoryDisk(4096, { readOnly: true })), [1n, 1n, 0n, 0n, 1n]);
 });
 
-test('the memory of data that continues in no region stops the queue', () => {
+test('a descriptor that leaves the memory of the guest stops the queue', () => {
   const guest = new Guest();
   const driver = new Driver(guest, SIZE, false);
   const device = deviceOf(new MemoryDisk(DISK_BYTES));
@@ -281,7 +288,7 @@ test('the memory of data that continues in no region stops the queue', () => {
   assert.equal(driver.reap(), null);
 });
 
-test('a discard has at most the sectors of the configuration space, a transfer no sector behind the disk', () => {
+test('a discard above the limit of the configuration space fails, and so does a transfer past the end of the disk', () => {
   const guest = new Guest();
   const driver = new Driver(guest, SIZE, false);
   const device = deviceOf(new MemoryDisk(2 * RANGE_SECTORS_MAX * 512));
@@ -310,7 +317,7 @@ test('a discard has at most the sectors of the configuration space, a transfer n
   assert.equal(device.counters.get('failed'), 0, 'refused before the disk');
 });
 
-test('a kick of a queue that does not run is no fault', () => {
+test('a kick of a queue that does not run is ignored', () => {
   const guest = new Guest();
   const driver = new Driver(guest, SIZE, false);
   const device = deviceOf(new MemoryDisk(DISK_BYTES));
@@ -334,7 +341,7 @@ test('a kick of a queue that does not run is no fault', () => {
   assert.equal(faults(), 1);
 });
 
-test('a write to an asynchronous disk has the data of when it was taken, also after the memory is gone', () => {
+test('a write to an asynchronous disk uses the data at the time it was taken, also after its memory was removed', () => {
   const guest = new Guest();
   const driver = new Driver(guest, SIZE, false);
   const memory = new MemoryDisk(DISK_BYTES);

@@ -54,4 +54,6 @@ function setUp(indirect: boolean): Work {
 }
 
 for (const indirect of [false, true])
-  noGarbageTest(`a read of three descriptors, indirect: ${indirect}`, () => setUp(indirect));
+  noGarbageTest(`a read of three descriptors makes no garbage, indirect: ${indirect}`, () =>
+    setUp(indirect),
+  );

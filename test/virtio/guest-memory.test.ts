@@ -11,7 +11,7 @@ const regionOf = (guestAddress: number, bytes: number): GuestRegion => ({
   view: new Uint8Array(bytes),
 });
 
-randomTest('an address is found as by a naive search', 20_000, (prng, steps) => {
+randomTest('addresses are found as by a naive search', 20_000, (prng, steps) => {
   let memory = new GuestMemory([]);
   for (let step = 0; step < steps; step++) {
     if (step % 100 === 0) {

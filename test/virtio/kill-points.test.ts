@@ -46,7 +46,7 @@ class Trial {
   readonly guest = new Guest();
   readonly driver: Driver;
   readonly area: Uint8Array = new Uint8Array(inflightBytes(SIZE));
-  /** Of each head that is out: how often a device served it. */
+  /** For each head in flight: how often a device served it. */
   readonly served = new Map<number, number>();
   returned = 0;
   again = 0;
@@ -119,7 +119,7 @@ class Trial {
   }
 }
 
-randomTest('a queue that is killed after any store loses nothing', 4000, (prng, steps) => {
+randomTest('a queue that is killed after any store loses no request', 4000, (prng, steps) => {
   let killed = 0;
   let again = 0;
   for (let step = 0; step < steps; step++) {
@@ -152,7 +152,7 @@ randomTest('a queue that is killed after any store loses nothing', 4000, (prng, 
   assert.ok(again > 0, 'some requests are served again');
 });
 
-test('the table of another queue is refused', () => {
+test('an in-flight table of another queue is refused', () => {
   const trial = new Trial(0);
   trial.open();
   const view = new DataView(trial.area.buffer);

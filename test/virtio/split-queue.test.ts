@@ -49,14 +49,14 @@ function breaks({ queue }: Made, fault: QueueFault): void {
   assert.equal(queue.take(), BROKEN, 'until the next start');
 }
 
-test('sizes are powers of two of 1 .. 1024', () => {
+test('a queue size must be a power of two from 1 to 1024', () => {
   const queue = new SplitQueue();
   for (const size of [1, 2, QUEUE_SIZE_MAX]) assert.ok(queue.setSize(size));
   for (const size of [0, 3, -1, 1.5, Number.NaN, 2 * QUEUE_SIZE_MAX])
     assert.ok(!queue.setSize(size));
 });
 
-test('rings are aligned and inside one region', () => {
+test('rings must be aligned and inside one region', () => {
   const { guest, queue } = made();
   queue.stop();
   const memory = new GuestMemory(guest.regions);
@@ -75,7 +75,7 @@ test('rings are aligned and inside one region', () => {
   assert.ok(!queue.setAddresses(memory, 0, 0, 0));
 });
 
-test('a chain has at most as many descriptors as the queue; a loop ends', () => {
+test('a chain longer than the queue, a loop and an index outside the queue break the queue', () => {
   const full = made();
   full.driver.add(
     Array.from({ length: 8 }, () => readable()),
@@ -94,7 +94,7 @@ test('a chain has at most as many descriptors as the queue; a loop ends', () => 
   breaks(outside, QueueFault.nextOutside);
 });
 
-test('an indirect table: its length, place, number and negotiation', () => {
+test('an indirect table with a wrong length or place, a nested one and one that was not negotiated break the queue', () => {
   const offer = (
     length: number,
     more = 4,
@@ -126,7 +126,7 @@ test('an indirect table: its length, place, number and negotiation', () => {
   breaks(nested, QueueFault.indirectTable);
 });
 
-test('data may continue in the next region, and only there', () => {
+test('data may continue in the adjacent region, and only there', () => {
   const both = made();
   both.driver.add([readable(32, MIDDLE - 10)], false);
   assert.equal(both.queue.take(), 0);
@@ -145,7 +145,7 @@ test('data may continue in the next region, and only there', () => {
   breaks(far, QueueFault.outsideMemory);
 });
 
-test('readable descriptors come first; an empty one counts', () => {
+test('a readable descriptor after a writable one breaks the queue, also after an empty one', () => {
   const wrong = made();
   wrong.driver.add([writable(), readable()], false);
   breaks(wrong, QueueFault.writableFirst);
@@ -154,7 +154,7 @@ test('readable descriptors come first; an empty one counts', () => {
   breaks(empty, QueueFault.writableFirst);
 });
 
-test('available entries: their number, their heads, and no head twice', () => {
+test('too many available entries, a head outside the queue and a head in flight break the queue', () => {
   const many = made();
   many.guest.view(AVAIL + 2, 2).setUint16(0, 9, true);
   breaks(many, QueueFault.availableCount);
@@ -247,7 +247,7 @@ randomTest('the driver is notified when the used index passes its event', 20_000
 const takenLast = (guest: Guest, { available, size }: Driver): number =>
   guest.view(AVAIL + 4 + (((available - 1) & 0xffff) % size) * 2, 2).getUint16(0, true);
 
-test('empty descriptors of a table count', () => {
+test('empty descriptors of an indirect table count towards the limit', () => {
   for (const count of [DESCRIPTORS_MAX, DESCRIPTORS_MAX + 1]) {
     const case_ = made();
     for (let i = 0; i < count; i++)

@@ -145,7 +145,7 @@ test('a page that is damaged while its read is in flight fails that read and no 
   assert.deepEqual(faults(disk), [1, 0, 1]);
 });
 
-test('the sum of a page is taken when the page is submitted to the backing', () => {
+test('the checksum of a page is computed when the page is submitted to the backing', () => {
   const { disk, sender, backing } = open(8);
   backing.isHolding = true;
   const data = made('random', 1);
@@ -186,7 +186,7 @@ test('old data of the backing is not checked until its page is written, in part 
   assert.deepEqual(faults(disk), [1, 0, 1]);
 });
 
-test('bios of more than 64 pages, across the chunks of the sums, are read as written', () => {
+test('bios of more than 64 pages, across the chunks of the checksums, are read as written', () => {
   const pages = 16384 * 2 + 100;
   const { disk, sender } = openOver(new MemoryDisk(pages * PAGE));
   for (const first of [16384 - 100, 2 * 16384 - 1, pages - 65]) {
@@ -217,7 +217,7 @@ test('a bio to the backing has at most 64 pages', () => {
   }
 });
 
-test('without memory for the sum of a page its write is refused, and writes to RAM succeed', (t: TestContext) => {
+test('without memory for the checksum of a page its write is refused, and writes to RAM succeed', (t: TestContext) => {
   const { disk, sender } = open(8);
   const { Int32Array: real } = globalThis;
   t.after(() => Object.assign(globalThis, { Int32Array: real }));
@@ -235,7 +235,7 @@ test('without memory for the sum of a page its write is refused, and writes to R
   assert.deepEqual(read(sender, 1), made('random', 1));
 });
 
-test('the tables of a backing are reserved in full: bits, one sum per page, one page and an intent per bio', () => {
+test('the tables of a backing are reserved in full: bits, one checksum per page, one page and an intent per bio', () => {
   const pages = 1024;
   // In full pages: a header of 64 bytes and 5 intents, the bits, the sums. Then bits of pages in use, and of units.
   const tables = PAGE + PAGE + 4 * pages;

@@ -104,7 +104,7 @@ test('with a full backing RAM takes pages up to the limit; then writes end with 
   disk.verify();
 });
 
-test('a write that is refused at one page has written the pages before it, and that page keeps its content', () => {
+test('a write refused at one page has written the pages before it, and the pages after it keep their content', () => {
   const { disk, sender, io } = full(20 * PAGE);
   const old = made('random', 1);
   write(sender, 30, old);

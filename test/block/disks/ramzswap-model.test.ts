@@ -195,7 +195,7 @@ randomTest('a disk whose limit admits no page reads as zeros', 200, (prng, steps
 });
 
 randomTest(
-  'bios in flight end in the order they were done, at the next tick',
+  'bios in flight end at the next tick, in the order of submission',
   300,
   (prng, steps) => {
     const twin = new Twin(0);

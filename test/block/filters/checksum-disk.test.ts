@@ -139,7 +139,7 @@ test('a block that was not written in full is unknown: its read fails or passes 
   }
 });
 
-test('discard drops the sum, write-zeroes sets that of zeros, flushes and invalid ranges are passed on', () => {
+test('discard drops the checksum, write-zeroes sets that of zeros, flushes and invalid ranges are passed on', () => {
   for (const [unknown, expected] of [
     ['fail', ioError],
     ['pass', ok],
@@ -160,7 +160,7 @@ test('discard drops the sum, write-zeroes sets that of zeros, flushes and invali
   }
 });
 
-test('unaligned data has the same sum as aligned data', () => {
+test('unaligned data has the same checksum as aligned data', () => {
   const { sender } = stack();
   const data = noise(PAGE, 12);
   for (const [writtenAt, readAt] of [
@@ -180,7 +180,7 @@ test('unaligned data has the same sum as aligned data', () => {
   }
 });
 
-test('a failed write drops the sum, unless a later write succeeded', () => {
+test('a failed write drops the checksum, unless a later write succeeded', () => {
   const faults = faultDisk(new MemoryDisk(SIZE), new Prng(1), {
     failOneIn: { read: 0, write: 0, discard: 0, writeZeroes: 0, flush: 0 },
     tearOneIn: 0,
@@ -233,7 +233,7 @@ test('reads in flight are checked against earlier writes, not later ones', () =>
   assert.deepEqual(bios[4]!.data, bios[3]!.data);
 });
 
-test('slotFree drops the sum and frees the slot behind the filter before it returns', () => {
+test('slotFree drops the checksum and frees the slot of the next disk before it returns', () => {
   for (const [unknown, expected] of [
     ['fail', ioError],
     ['pass', ok],

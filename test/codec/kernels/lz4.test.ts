@@ -263,7 +263,7 @@ test('bytes after a block never appear in a page', () => {
 });
 
 test('the encoder reads a copy of the page, whatever was in its window before', () => {
-  // The encoder works on a copy, so the worst is a block of a torn page; here: of the copy, exactly.
+  // The encoder works on a copy, so the worst result is a block of a torn page; here it is a block of exactly the copy.
   const page = periodic(new Prng(seedOf(13)), 7);
   const block = arena.compress(page);
   assert.ok(block !== null);

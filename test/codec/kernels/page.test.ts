@@ -55,7 +55,7 @@ test('fill writes the word to the page and nothing else', () => {
 const hashOf = (): bigint =>
   (BigInt(kernels.hash(at) >>> 0) | (BigInt(kernels.hashHigh() >>> 0) << 32n)) as bigint;
 
-test('the hash depends on content alone', () => {
+test('the hash depends only on the content of the page', () => {
   const other = new Arena();
   for (const { kind, page } of makePages(seedOf(21), 4)) {
     arena.setPage(page);

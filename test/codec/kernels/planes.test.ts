@@ -55,7 +55,7 @@ function inside(target: number, work: () => number): number {
   return answer;
 }
 
-test('filter and inverse match a plain model, and write their page alone', () => {
+test('filter and inverse match a naive model and write only to their target', () => {
   fc.assert(
     fc.property(pages, ({ kind, page }) => {
       for (const filter of filters) {
@@ -79,7 +79,7 @@ test('filter and inverse match a plain model, and write their page alone', () =>
   );
 });
 
-test('any 4096 bytes are the planes of a page, the same page as in the plain model', () => {
+test('the inverse filter decodes any 4096 bytes to the page that the naive model decodes', () => {
   fc.assert(
     fc.property(pages, ({ kind, page }) => {
       for (const filter of filters) {
@@ -110,7 +110,7 @@ test('a filter that does not exist is refused and writes nothing', () => {
   }
 });
 
-test('the picked filter is that of the plain model, at every limit', () => {
+test('the filter picked is that of the naive model, at every limit', () => {
   const picked = new Set<number>();
   fc.assert(
     fc.property(pages, fc.integer({ min: 16, max: PAGE }), ({ kind, page }, most) => {

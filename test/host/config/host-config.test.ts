@@ -73,7 +73,7 @@ test('without settings: one 1G disk, a private socket and the NBD port on loopba
   });
 });
 
-test('the tmem socket: defaults, every setting, and none without its path', () => {
+test('settings of the tmem socket have defaults, are checked, and require its path', () => {
   const path = '/run/tmem';
   const common = { path, mode: 0o600, gid: null, cap: 0, access: null };
   assert.deepEqual(of({ tmem: path }).tmem, { ...common, limitBytes: 2 * G });

@@ -27,7 +27,7 @@ interface ValueJson {
   readonly minimum?: number;
 }
 
-/** Whether an editor that knows the JSON schema accepts the value; as far as the schema says something about its type. */
+/** Whether an editor that knows the JSON schema accepts the value, as far as the schema constrains its type. */
 function fits(json: ValueJson, value: unknown): boolean {
   if (json.oneOf !== undefined) return json.oneOf.some((one) => fits(one, value));
   if (json.enum !== undefined) return json.enum.includes(value);
@@ -40,7 +40,7 @@ function fits(json: ValueJson, value: unknown): boolean {
   return typeof value !== 'number' || value >= (json.minimum ?? value);
 }
 
-test('what a host accepts, the JSON schema accepts; the defaults are among it', () => {
+test('the JSON schema accepts every value that a host accepts, and the defaults', () => {
   const samples = [true, 0, 1, 600, -1, 'x', '', '1G', '0660', 'lz4', 'never', [], [1000], {}];
   let accepted = 0;
   for (const [key, schema] of Object.entries({ ...hostEntries, ...diskEntries })) {

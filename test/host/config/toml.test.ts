@@ -239,7 +239,7 @@ test('errors of syntax in several files are reported together', (t) => {
   assert.match(message, /^2 errors.*\n {2}h.toml:1: .*\n {2}h.toml.d\/1.toml:2: /);
 });
 
-test('lines are found behind strings, arrays, comments and tables of every kind', (t) => {
+test('errors name the right line after strings, arrays, comments and tables of every kind', (t) => {
   const before = [
     'unix = """\n/s\\""""\n',
     "run = '''\n[x]\nprot = 2'''\n",
@@ -287,7 +287,7 @@ test('the size, depth, and number of files are limited', { timeout }, (t) => {
   );
 });
 
-test('files of a megabyte that are hard to parse are refused in a moment', { timeout }, (t) => {
+test('files of a megabyte that are hard to parse are refused within seconds', { timeout }, (t) => {
   const folder = testFolder(t);
   const fill = (unit: string, rest = ''): string =>
     unit.repeat(Math.floor((FILE_BYTES_MAX - rest.length) / unit.length)) + rest;

@@ -1,4 +1,4 @@
-/** The configuration of zram-generator as that of a host. */
+/** Converts a configuration of zram-generator to that of a host. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { resolveHostConfig } from '../../../src/host/config/host-config.ts';
@@ -82,7 +82,7 @@ test('settings of older versions override zram-size', () => {
   );
 });
 
-test('expressions', () => {
+test('expressions of zram-size are evaluated, and wrong ones are refused with their place', () => {
   const size = (expression: string): string | undefined =>
     /size = "(.*)" #/.exec(convert(`[zram0]\nzram-size = ${expression}`).toml)?.[1];
   assert.deepEqual(
@@ -106,7 +106,7 @@ test('expressions', () => {
     assert.throws(() => size(wrong), { code: 'ERR_ARG_VALUE', message });
 });
 
-test('a file that is none of zram-generator is refused', () => {
+test('a file that is not a configuration of zram-generator is refused', () => {
   for (const [text, message] of [
     ['[swap0]', /^z.conf:1: 'swap0' is not a device/],
     ['zram-size = 1', /^z.conf:1: has no section/],

@@ -41,7 +41,7 @@ function block(ms: number): void {
 }
 
 test(
-  'a late answer about a removed disk does not end one that is added by its name',
+  'a late reply about a removed disk does not remove a new disk of the same name',
   options,
   async (t) => {
     const { disks } = await rig(t);

@@ -29,17 +29,21 @@ test('each disk keeps its pages, whichever worker has it', options, async (t) =>
   assert.deepEqual([host.totals().requests > 0, host.totals().connections], [true, 3]);
 });
 
-test('one client a disk, also when it has left in between', options, async (t) => {
-  const { control, open } = await live(t, { ...two, disk: ['a=8M', 'b=8M'] });
-  const first = await open('b');
-  await fill(first, somePages(4));
-  await leave(control, 'b', first);
-  const again = await open('b');
-  await check(again, somePages(4));
-  await assert.rejects(askRemove(control, 'b', false), { code: 'ERR_IO_IN_USE' });
-  await assert.rejects(askReset(control, 'b', false), { code: 'ERR_IO_IN_USE' });
-  await check(again, somePages(4));
-});
+test(
+  'a disk in a worker has one client at a time, also after that client has reconnected',
+  options,
+  async (t) => {
+    const { control, open } = await live(t, { ...two, disk: ['a=8M', 'b=8M'] });
+    const first = await open('b');
+    await fill(first, somePages(4));
+    await leave(control, 'b', first);
+    const again = await open('b');
+    await check(again, somePages(4));
+    await assert.rejects(askRemove(control, 'b', false), { code: 'ERR_IO_IN_USE' });
+    await assert.rejects(askReset(control, 'b', false), { code: 'ERR_IO_IN_USE' });
+    await check(again, somePages(4));
+  },
+);
 
 test('a frozen disk of one worker does not delay the other', options, async (t) => {
   const { control, open } = await live(t, { ...two, disk: ['a=8M', 'b=8M'] });
@@ -69,7 +73,7 @@ test('the total limit holds for all workers together', options, async (t) => {
   assert.ok(disks.every(({ storedPages }) => storedPages > 0));
 });
 
-test('disks come and go while clients connect', { timeout: 120_000 }, async (t) => {
+test('disks are added and removed while clients connect', { timeout: 120_000 }, async (t) => {
   const { control, open } = await live(t, { ...two, disk: ['a=8M'] });
   const a = await open('a');
   await fill(a, somePages(16));
@@ -131,7 +135,7 @@ test('a worker that ends is reported with its disks, and nothing hangs', options
   await host.stop();
 });
 
-test('a stop with clients in all workers ends them', options, async (t) => {
+test('a stop disconnects the clients of all workers', options, async (t) => {
   const { host, open } = await live(t, { ...two, disk: ['a=8M', 'b=8M'] });
   const clients: RawClient[] = [await open('a'), await open('b')];
   await host.stop();

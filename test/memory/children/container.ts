@@ -32,7 +32,7 @@ function page(): void {
   let wrong = 0;
   const { length } = words;
   for (let round = 0; round < 3; round++) {
-    memory.grow(1); // V8 makes the memory writable as a whole: what is evicted must stay so
+    memory.grow(1); // V8 makes the entire memory writable: evicted pages must stay evicted
     words = new Uint32Array(memory.buffer);
     for (let i = 0; i < length; i += 64)
       if (words[i] !== (i % 1024 < 512 ? i - (i % 1024) : 0)) wrong++;
@@ -57,7 +57,7 @@ function trap(): void {
       return (error as Error).message;
     }
   });
-  memory.grow(1); // V8 makes the memory writable as a whole
+  memory.grow(1); // V8 makes the entire memory writable
   results.push(load(end));
   process.stdout.write(JSON.stringify(results));
 }

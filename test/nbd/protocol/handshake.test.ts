@@ -34,7 +34,7 @@ const exports = new Map([
 ]);
 
 /** A session after the client flags. */
-function haggling(flags = 3): Harness {
+function negotiating(flags = 3): Harness {
   const harness = new Harness(exports);
   harness.open();
   assert.equal(harness.feed(clientFlags(flags)).length, 0);
@@ -68,7 +68,7 @@ test('EXPORT_NAME replies with size and flags, and 124 zeros without NO_ZEROES',
     [3, 0],
     [0, 124],
   ] as const) {
-    const harness = haggling(flags);
+    const harness = negotiating(flags);
     const said = Buffer.from(harness.feed(optionOf(Option.exportName, utf8('first'))));
     assert.equal(said.length, 10 + tail);
     assert.equal(said.readBigUInt64BE(0), BigInt(3 * MIB));
@@ -79,13 +79,13 @@ test('EXPORT_NAME replies with size and flags, and 124 zeros without NO_ZEROES',
 });
 
 test('EXPORT_NAME of an unknown export ends the session', () => {
-  const harness = haggling();
+  const harness = negotiating();
   assert.equal(harness.feed(optionOf(Option.exportName, utf8('absent'))).length, 0);
   assert.equal(harness.session.end, SessionEnd.exportUnknown);
 });
 
 test('the empty name selects the first export, unless an export has the empty name', () => {
-  const harness = haggling();
+  const harness = negotiating();
   assert.deepEqual(ask(harness, Option.go, infoData('')), [OptionReply.info, OptionReply.ack]);
   assert.equal(harness.session.export?.name, 'first');
 
@@ -98,14 +98,14 @@ test('the empty name selects the first export, unless an export has the empty na
 
 test('ABORT is acknowledged and ends the session, with or without data', () => {
   for (const data of [new Uint8Array(0), utf8('reason'), new Uint8Array(20_000)]) {
-    const harness = haggling();
+    const harness = negotiating();
     assert.deepEqual(ask(harness, Option.abort, data), [OptionReply.ack]);
     assert.equal(harness.session.end, SessionEnd.abort);
   }
 });
 
 test('LIST returns each export with its description; LIST with data is invalid', () => {
-  const harness = haggling();
+  const harness = negotiating();
   const replies = optionReplies(harness.feed(optionOf(Option.list)));
   assert.deepEqual(
     replies.map((r) => [r.option, r.type]),
@@ -138,7 +138,7 @@ test('a list of many exports with long names is sent in pieces', () => {
 });
 
 test('INFO returns the requested information without opening the export; GO opens it', () => {
-  const harness = haggling();
+  const harness = negotiating();
   const wanted = [Info.name, Info.description, Info.blockSize, 77];
   const infos = optionReplies(harness.feed(optionOf(Option.info, infoData('first', wanted))));
   assert.deepEqual(
@@ -166,7 +166,7 @@ test('INFO returns the requested information without opening the export; GO open
 test('transmission flags: DF only with structured replies, no write flags for a read-only export', () => {
   const flagsOf = (harness: Harness, name: string): number | undefined =>
     optionReplies(harness.feed(optionOf(Option.info, infoData(name))))[0]?.data.readUInt16BE(10);
-  const harness = haggling();
+  const harness = negotiating();
   const plain = flagsOf(harness, 'first') ?? 0;
   harness.feed(optionOf(Option.structuredReply));
   const structured = flagsOf(harness, 'first') ?? 0;
@@ -178,7 +178,7 @@ test('transmission flags: DF only with structured replies, no write flags for a 
 });
 
 test('GO and INFO of an unknown export are refused and the negotiation continues', () => {
-  const harness = haggling();
+  const harness = negotiating();
   for (const option of [Option.info, Option.go])
     assert.deepEqual(ask(harness, option, infoData('absent')), [OptionReply.errUnknown]);
   const notUtf8 = Uint8Array.of(0, 0, 0, 1, 0xff, 0, 0);
@@ -187,7 +187,7 @@ test('GO and INFO of an unknown export are refused and the negotiation continues
 });
 
 test('GO with inconsistent lengths is invalid', () => {
-  const harness = haggling();
+  const harness = negotiating();
   const good = infoData('first', [Info.blockSize]);
   const longName = Uint8Array.from(good);
   longName[3] = 200;
@@ -209,21 +209,21 @@ test('GO with inconsistent lengths is invalid', () => {
 });
 
 test('STRUCTURED_REPLY is acknowledged, also twice; with data it is invalid', () => {
-  const harness = haggling();
+  const harness = negotiating();
   assert.deepEqual(ask(harness, Option.structuredReply), [OptionReply.ack]);
   assert.deepEqual(ask(harness, Option.structuredReply), [OptionReply.ack]);
   assert.deepEqual(ask(harness, Option.structuredReply, utf8('x')), [OptionReply.errInvalid]);
 });
 
 test('meta contexts require structured replies', () => {
-  const harness = haggling();
+  const harness = negotiating();
   const data = metaData('first', ['base:allocation']);
   for (const option of [Option.listMetaContext, Option.setMetaContext])
     assert.deepEqual(ask(harness, option, data), [OptionReply.errInvalid]);
 });
 
 test('LIST_META_CONTEXT supports wildcards and ignores unknown contexts', () => {
-  const harness = haggling();
+  const harness = negotiating();
   harness.feed(optionOf(Option.structuredReply));
   const listed = (queries: string[]): boolean => {
     const data = metaData('first', queries);
@@ -243,7 +243,7 @@ test('LIST_META_CONTEXT supports wildcards and ignores unknown contexts', () => 
 
 test('SET_META_CONTEXT selects exact names only, and each call replaces the last', () => {
   const statusWorks = (...calls: Uint8Array[]): boolean => {
-    const harness = haggling();
+    const harness = negotiating();
     harness.feed(optionOf(Option.structuredReply));
     for (const data of calls) harness.feed(optionOf(Option.setMetaContext, data));
     harness.feed(optionOf(Option.go, infoData('first')));
@@ -271,7 +271,7 @@ test('SET_META_CONTEXT selects exact names only, and each call replaces the last
 });
 
 test('meta context options with inconsistent lengths are invalid', () => {
-  const harness = haggling();
+  const harness = negotiating();
   harness.feed(optionOf(Option.structuredReply));
   const good = metaData('first', ['base:allocation']);
   const moreQueries = Uint8Array.from(good);
@@ -296,7 +296,7 @@ test('meta context options with inconsistent lengths are invalid', () => {
 });
 
 test('unknown options and TLS are unsupported, with any data, and the negotiation continues', () => {
-  const harness = haggling();
+  const harness = negotiating();
   for (const option of [0, 4, 11, 12, 0xffff_ffff])
     for (const data of [new Uint8Array(0), new Uint8Array(30), new Uint8Array(65_536)])
       assert.deepEqual(ask(harness, option, data), [OptionReply.errUnsup]);
@@ -306,7 +306,7 @@ test('unknown options and TLS are unsupported, with any data, and the negotiatio
 });
 
 test('a known option with too much data gets ERR_TOO_BIG, and its data is not buffered', () => {
-  const harness = haggling();
+  const harness = negotiating();
   const data = new Uint8Array(65_536);
   assert.deepEqual(ask(harness, Option.go, data), [OptionReply.errTooBig]);
   assert.deepEqual(ask(harness, Option.list), [
@@ -347,17 +347,17 @@ test('names and queries have up to 4096 bytes, options up to 8176', () => {
 });
 
 test('an option above 65536 bytes, bad option magic and too many options end the session', () => {
-  const long = haggling();
+  const long = negotiating();
   long.feed(join(optionOf(99).subarray(0, 12), Uint8Array.of(0, 1, 0, 1)));
   assert.equal(long.session.end, SessionEnd.optionLength);
 
-  const noMagic = haggling();
+  const noMagic = negotiating();
   const bytes = optionOf(Option.list);
   bytes[7] = 0;
   noMagic.feed(bytes);
   assert.equal(noMagic.session.end, SessionEnd.optionMagic);
 
-  const many = haggling();
+  const many = negotiating();
   for (let i = 0; i < 128; i++) assert.deepEqual(ask(many, 99), [OptionReply.errUnsup]);
   assert.equal(many.feed(optionOf(99)).length, 0);
   assert.equal(many.session.end, SessionEnd.optionCount);
@@ -374,12 +374,12 @@ test('disconnect, abort and shutdown are not errors', () => {
 });
 
 test('options after shutdown get ERR_SHUTDOWN; ABORT still works', () => {
-  const harness = haggling();
+  const harness = negotiating();
   harness.session.shutDown();
   for (const option of [Option.list, Option.go, Option.structuredReply, 99])
     assert.deepEqual(ask(harness, option), [OptionReply.errShutdown]);
   assert.deepEqual(ask(harness, Option.abort), [OptionReply.ack]);
-  const old = haggling();
+  const old = negotiating();
   old.session.shutDown();
   old.feed(optionOf(Option.exportName, utf8('first')));
   assert.equal(old.session.end, SessionEnd.shutdown);
@@ -406,7 +406,7 @@ test('a handshake split at any position has the same result', () => {
 });
 
 test('one option with data is processed per call, also with invalid UTF-8', () => {
-  const harness = haggling();
+  const harness = negotiating();
   ask(harness, Option.structuredReply);
   const queries = 1000;
   const junk = Buffer.alloc(8 + 5 * queries, 0xff);

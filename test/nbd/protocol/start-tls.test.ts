@@ -23,7 +23,7 @@ const exports = new Map<string, NbdExport>([
 ]);
 
 /** A session after the client flags. */
-function haggling(tls: TlsMode): Harness {
+function negotiating(tls: TlsMode): Harness {
   const harness = new Harness(exports, { tls });
   harness.open();
   harness.feed(clientFlags());
@@ -34,7 +34,7 @@ const ask = (harness: Harness, option: number, data?: Uint8Array): number[] =>
   optionReplies(harness.feed(optionOf(option, data))).map((r) => r.type);
 
 function secured(tls: TlsMode): Harness {
-  const harness = haggling(tls);
+  const harness = negotiating(tls);
   assert.deepEqual(ask(harness, Option.startTls), [OptionReply.ack]);
   harness.session.secured();
   return harness;
@@ -52,7 +52,7 @@ const everyData = [
 
 test('STARTTLS is acknowledged, and nothing is processed until the handshake is complete', () => {
   for (const tls of ['on', 'require'] as const) {
-    const harness = haggling(tls);
+    const harness = negotiating(tls);
     const replies = optionReplies(harness.feed(optionOf(Option.startTls)));
     assert.deepEqual(
       replies.map(({ option, type, data }) => [option, type, data.length]),
@@ -64,7 +64,7 @@ test('STARTTLS is acknowledged, and nothing is processed until the handshake is 
 });
 
 test('STARTTLS byte by byte is acknowledged once', () => {
-  const harness = haggling('require');
+  const harness = negotiating('require');
   const said = harness.feedInPieces(optionOf(Option.startTls), [1]);
   assert.deepEqual(
     optionReplies(said).map((r) => r.type),
@@ -73,7 +73,7 @@ test('STARTTLS byte by byte is acknowledged once', () => {
 });
 
 test('without TLS, STARTTLS is unsupported', () => {
-  const harness = haggling('off');
+  const harness = negotiating('off');
   assert.deepEqual(ask(harness, Option.startTls), [OptionReply.errUnsup]);
   assert.deepEqual(ask(harness, Option.go, infoData('secret')).at(-1), OptionReply.ack);
 });
@@ -83,7 +83,7 @@ test('with TLS required, every option but STARTTLS and ABORT has one answer befo
   const others = Object.values(Option).filter((option) => !special.includes(option));
   for (const option of [...others, 0, 11, 0xffff_ffff])
     for (const data of everyData) {
-      const harness = haggling('require');
+      const harness = negotiating('require');
       const replies = optionReplies(harness.feed(optionOf(option, data)));
       assert.deepEqual(
         replies.map((r) => [r.option, r.type, r.data.length]),
@@ -97,7 +97,7 @@ test('with TLS required, every option but STARTTLS and ABORT has one answer befo
 
 test('with TLS required, EXPORT_NAME before TLS disconnects, with any name', () => {
   for (const name of [utf8('secret'), utf8('absent'), utf8(''), new Uint8Array(20_000)]) {
-    const harness = haggling('require');
+    const harness = negotiating('require');
     assert.equal(harness.feed(optionOf(Option.exportName, name)).length, 0);
     assert.equal(harness.session.end, SessionEnd.tlsRequired);
     assert.equal(harness.session.export, null);
@@ -106,14 +106,14 @@ test('with TLS required, EXPORT_NAME before TLS disconnects, with any name', () 
 
 test('ABORT needs no TLS', () => {
   for (const data of [new Uint8Array(0), new Uint8Array(20_000)]) {
-    const harness = haggling('require');
+    const harness = negotiating('require');
     assert.deepEqual(ask(harness, Option.abort, data), [OptionReply.ack]);
     assert.equal(harness.session.end, SessionEnd.abort);
   }
 });
 
 test('TLS_REQD is never sent where TLS is optional, nor after TLS has started', () => {
-  for (const harness of [haggling('on'), secured('on'), secured('require')]) {
+  for (const harness of [negotiating('on'), secured('on'), secured('require')]) {
     assert.deepEqual(ask(harness, Option.list), [OptionReply.server, OptionReply.ack]);
     assert.deepEqual(ask(harness, 99), [OptionReply.errUnsup]);
     assert.deepEqual(ask(harness, Option.go, infoData('absent')), [OptionReply.errUnknown]);
@@ -131,7 +131,7 @@ test('EXPORT_NAME works after TLS', () => {
 test('a second STARTTLS is invalid, and so is one with data', () => {
   for (const tls of ['on', 'require'] as const) {
     assert.deepEqual(ask(secured(tls), Option.startTls), [OptionReply.errInvalid]);
-    const harness = haggling(tls);
+    const harness = negotiating(tls);
     assert.deepEqual(ask(harness, Option.startTls, utf8('x')), [OptionReply.errInvalid]);
     const long = new Uint8Array(20_000);
     assert.deepEqual(ask(harness, Option.startTls, long), [OptionReply.errTooBig]);
@@ -139,7 +139,7 @@ test('a second STARTTLS is invalid, and so is one with data', () => {
   }
 });
 
-test('input behind STARTTLS ends the session before the acknowledgement', () => {
+test('input after STARTTLS ends the session before the acknowledgement', () => {
   const inserted = [
     new Uint8Array(1),
     optionOf(Option.list),
@@ -148,15 +148,15 @@ test('input behind STARTTLS ends the session before the acknowledgement', () => 
   ];
   for (const tls of ['on', 'require'] as const)
     for (const bytes of inserted) {
-      const harness = haggling(tls);
+      const harness = negotiating(tls);
       assert.equal(harness.feed(join(optionOf(Option.startTls), bytes)).length, 0);
       assert.equal(harness.session.end, SessionEnd.plainAfterStartTls);
       assert.equal(harness.session.export, null);
     }
 });
 
-test('options negotiated in plain are discarded', () => {
-  const harness = haggling('on');
+test('options negotiated without TLS are discarded', () => {
+  const harness = negotiating('on');
   const meta = metaData('secret', ['base:allocation']);
   assert.deepEqual(ask(harness, Option.structuredReply), [OptionReply.ack]);
   assert.equal(ask(harness, Option.setMetaContext, meta).at(-1), OptionReply.ack);
@@ -174,8 +174,8 @@ test('options negotiated in plain are discarded', () => {
   assert.equal(status.readUInt32BE(4), 22, 'no metadata context');
 });
 
-test('a metadata context selected in plain stays discarded after structured replies', () => {
-  const harness = haggling('on');
+test('a metadata context selected without TLS stays discarded after structured replies are negotiated again', () => {
+  const harness = negotiating('on');
   ask(harness, Option.structuredReply);
   ask(harness, Option.setMetaContext, metaData('secret', ['base:allocation']));
   ask(harness, Option.startTls);
@@ -186,7 +186,7 @@ test('a metadata context selected in plain stays discarded after structured repl
   assert.equal(chunk.readUInt16BE(6), 0x8001, 'an error chunk');
 });
 
-test('options negotiated through TLS count', () => {
+test('options negotiated through TLS take effect', () => {
   const harness = secured('require');
   assert.deepEqual(ask(harness, Option.structuredReply), [OptionReply.ack]);
   const meta = metaData('secret', ['base:allocation']);
@@ -194,14 +194,14 @@ test('options negotiated through TLS count', () => {
 });
 
 test('during shutdown STARTTLS is refused, and other options still say that TLS is required', () => {
-  const harness = haggling('require');
+  const harness = negotiating('require');
   harness.session.shutDown();
   assert.deepEqual(ask(harness, Option.startTls), [OptionReply.errShutdown]);
   assert.deepEqual(ask(harness, Option.list), [OptionReply.errTlsRequired]);
 });
 
-test('the options before and after STARTTLS count together', () => {
-  const harness = haggling('on');
+test('options before and after STARTTLS count towards the same limit', () => {
+  const harness = negotiating('on');
   for (let i = 0; i < 100; i++) harness.feed(optionOf(99));
   ask(harness, Option.startTls);
   harness.session.secured();

@@ -326,7 +326,7 @@ test('requests are answered with few bios and a small output', () => {
   );
 });
 
-test('structured reads send long zeros as holes, short ones as data', () => {
+test('structured reads send long runs of zeros as holes, short ones as data', () => {
   const harness = transmitting(new MemoryDisk(MIB), { structured: true });
   const write = (page: number, count: number): void => {
     ask(harness, { type: Command.write, offset: page * PAGE, data: filled(count * PAGE, 1) });
@@ -360,7 +360,7 @@ test('structured reads send long zeros as holes, short ones as data', () => {
   assert.deepEqual(chunksOf(2, 16, CommandFlag.df), [[offsetData, 16]]);
 });
 
-test('zeros of 16384 bytes or more are a hole', () => {
+test('a run of zeros is a hole from 16384 bytes on', () => {
   const harness = transmitting(new MemoryDisk(MIB), { structured: true });
   ask(harness, { type: Command.write, data: filled(PAGE, 1) });
   ask(harness, { type: Command.write, offset: 5 * PAGE, data: filled(PAGE, 1) });

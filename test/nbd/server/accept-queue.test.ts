@@ -37,7 +37,7 @@ const offer = ({ queue }: Rig, count: number): void => {
   for (let i = 0; i < count; i++) queue.offer(i);
 };
 
-test('a burst starts at once, the rest at the rate, in order', (t) => {
+test('a burst of connections starts at once, the rest at the rate, in order', (t) => {
   const made = rig(t, { negotiatingMax: 1000, perSecond: 100, waitingMax: 1000 });
   offer(made, 100);
   assert.equal(made.started.length, 50);
@@ -52,13 +52,13 @@ test('a burst starts at once, the rest at the rate, in order', (t) => {
   assert.equal(made.queue.waitingCount, 0);
 });
 
-test('a rate of 0 is no limit', (t) => {
+test('rate 0 is unlimited', (t) => {
   const made = rig(t, { negotiatingMax: 1000, perSecond: 0, waitingMax: 1 });
   offer(made, 1000);
   assert.equal(made.started.length, 1000);
 });
 
-test('only so many negotiate, so many wait, and the others are refused', (t) => {
+test('at most negotiatingMax connections negotiate and waitingMax wait; the others are refused', (t) => {
   const made = rig(t, { negotiatingMax: 3, perSecond: 0, waitingMax: 2 });
   offer(made, 7);
   assert.deepEqual(
@@ -75,7 +75,7 @@ test('only so many negotiate, so many wait, and the others are refused', (t) => 
   assert.deepEqual([made.started, made.queue.negotiatingCount], [[0, 1, 2, 3], 3]);
 });
 
-test('while others wait, old negotiations must end', (t) => {
+test('while connections wait, old negotiations are ended', (t) => {
   const made = rig(t, { negotiatingMax: 1, perSecond: 0, waitingMax: 2 });
   offer(made, 1);
   made.wait(500);
@@ -85,7 +85,7 @@ test('while others wait, old negotiations must end', (t) => {
   assert.deepEqual(made.endedBefore, [501 - GRACE_MS]);
 });
 
-test('dispose() refuses those that wait', (t) => {
+test('dispose() refuses the waiting connections', (t) => {
   const made = rig(t, { negotiatingMax: 1, perSecond: 0, waitingMax: 5 });
   offer(made, 3);
   made.queue.dispose();

@@ -96,7 +96,7 @@ for (const [who, peer] of strangers)
     });
   });
 
-test('EXPORT_NAME of a hidden name disconnects, as of an unknown one', limits, async () => {
+test('EXPORT_NAME of a hidden name disconnects, like that of an unknown one', limits, async () => {
   await rig(as({ pid: 5, uid: 1, gid: 1 }), async ({ client, log, server }) => {
     for (const name of ['hidden', 'absent']) {
       const stranger = await negotiating(client());
@@ -132,7 +132,7 @@ test('a client on TCP sees no export with a list', limits, async () => {
   });
 });
 
-test('an empty list names no client, and no list names all', () => {
+test('an empty access list admits no client, and no access list admits all', () => {
   const user = { uid: 0, gid: 0 };
   assert.equal(isAllowed({ uids: [], gids: [] }, user), false);
   assert.equal(isAllowed(null, null), true);

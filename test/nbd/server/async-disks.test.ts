@@ -183,7 +183,7 @@ test('close() waits for the bios of a client that was disconnected', { timeout }
   });
 });
 
-test('close() ends when a disk does not complete its bios, and ticks it no more', {
+test('close() returns although a disk does not complete its bios, and stops ticking the disk', {
   timeout,
 }, async () => {
   await slowRig(

@@ -111,7 +111,7 @@ test('a client that has ended does not keep others out, although it has unread r
   });
 });
 
-test('a connection whose client has gone ends when another one opens the disk', {
+test('the connection of a disconnected client is ended when another client opens the disk', {
   timeout,
 }, async () => {
   const gone = new Set<number>();

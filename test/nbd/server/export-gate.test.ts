@@ -8,7 +8,7 @@ import { ExportGate } from '../../../src/nbd/server/export-gate.ts';
 import { until } from '../../support/fixtures/until.ts';
 import { rig } from './server-rig.ts';
 
-test('a gate without freeze and rate never waits; a frozen one waits without end', () => {
+test('a gate without freeze or rate never waits; a frozen gate waits without limit', () => {
   const gate = new ExportGate();
   gate.charge(1e12);
   assert.equal(gate.waitMs(0), 0);
@@ -100,7 +100,7 @@ test('a held connection asks its gate again after the wait, at most a second, or
   for (const { result } of holds()) assert.ok(ended.includes(result));
 });
 
-test('a server with a frozen export closes; a client of it can be disconnected', async () => {
+test('a server with a frozen export can be closed, and a client of that export disconnected', async () => {
   const gate = new ExportGate();
   await rig({ exports: exportsWith(gate), closeMs: 60_000 }, async ({ server, client }) => {
     const [one, two] = [await client().go(), await client().go()];
@@ -122,7 +122,7 @@ test('a server with a frozen export closes; a client of it can be disconnected',
   });
 });
 
-test('a rate slows down one export and not another', { timeout: 60_000 }, async () => {
+test('a rate slows down its export and no other', { timeout: 60_000 }, async () => {
   const gate = new ExportGate();
   const exports = exportsWith(gate);
   const fast = { name: 'fast', description: '', disk: new MemoryDisk(1 << 20) };

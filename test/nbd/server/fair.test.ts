@@ -93,7 +93,7 @@ for (const [what, requests] of [
     Array.from({ length: 100 }, () => request({ type: Command.read, length: 32 * MIB })),
   ],
 ] as const)
-  test(`between two replies of a client the server does little of another one's ${what}`, {
+  test(`between two replies to a client the server does little work for another client: ${what}`, {
     timeout,
   }, async () => {
     await twoDisks(async ({ open, moved }) => {
@@ -115,7 +115,7 @@ for (const [what, requests] of [
     });
   });
 
-test('work for a client that has gone stops, and its requests are dropped', {
+test('work for a disconnected client stops, and its requests are dropped', {
   timeout,
 }, async () => {
   await twoDisks(async ({ server, open, moved, log }) => {
@@ -154,7 +154,7 @@ test('a write of a client that left while its disk was frozen has no effect afte
   });
 });
 
-test('a client that disconnects in order behind a long request ends without a line', {
+test('a client that disconnects in order after a long request causes no log line', {
   timeout,
 }, async () => {
   await twoDisks(async ({ server, open, log }) => {
@@ -220,7 +220,7 @@ test('requests in progress are limited by requestsMax', { timeout }, async () =>
   }
 });
 
-test('new connections beyond those that may negotiate wait, and established ones are served', {
+test('new connections above the limit of negotiations wait, and established ones are served', {
   timeout,
 }, async () => {
   await rig({ negotiatingMax: 2, negotiationMs: 60_000 }, async ({ server, client, log }) => {
@@ -304,7 +304,7 @@ class Corked extends Duplex {
   }
 }
 
-test('a TLS client that sends each request in a record of its own gets no turn for each', {
+test('a TLS client that sends each request in its own record does not get a turn for each', {
   timeout,
 }, async () => {
   const { disk, moved } = counted(64 * MIB);

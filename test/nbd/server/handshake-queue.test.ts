@@ -34,7 +34,7 @@ function rig(limits: Partial<HandshakeLimits>) {
 /** Lets the queue look at its clock, without a change. */
 const look = ({ queue, enter }: ReturnType<typeof rig>): void => queue.leave('x', enter('x'));
 
-test('starts are limited per second, after a burst', () => {
+test('handshake starts are limited per second, after a burst', () => {
   const made = rig({ perSecond: 10, burst: 3 });
   for (let i = 0; i < 50; i++) made.enter('a');
   assert.equal(made.started.length, 3);
@@ -49,7 +49,7 @@ test('starts are limited per second, after a burst', () => {
   }
 });
 
-test('what a handshake is charged delays its origin, and others by an eighth of it', () => {
+test('the charge for a handshake delays its origin, and other origins by an eighth', () => {
   const made = rig({ perSecond: 10, burst: 1 });
   const first = made.enter('a');
   made.queue.charge('a', 16);
@@ -68,7 +68,9 @@ test('what a handshake is charged delays its origin, and others by an eighth of 
   }
 });
 
-test('a charged handshake starts by itself once it is paid', { timeout: 30_000 }, async () => {
+test('a handshake that waits for a charge starts by itself once the charge is paid', {
+  timeout: 30_000,
+}, async () => {
   let started = 0;
   const queue = new HandshakeQueue<Task>(
     { perSecond: 50, burst: 9, activeMax: 9, originMax: 9 },
@@ -112,7 +114,7 @@ test('an origin with too many unfinished handshakes waits, others do not', () =>
   assert.equal(made.origins(), 'aaba');
 });
 
-test('at the limit the origin with the most loses its oldest, if the next has fewer', () => {
+test('at the limit the origin with the most handshakes loses its oldest, if the origin of the new one has fewer', () => {
   const made = rig({ activeMax: 4 });
   for (const origin of 'aaab') made.enter(origin);
   made.enter('a');
@@ -122,7 +124,7 @@ test('at the limit the origin with the most loses its oldest, if the next has fe
   assert.deepEqual(made.evicted, [made.started[0]]);
 });
 
-test('a handshake that leaves while it waits never starts, and leaves once', () => {
+test('a handshake that leaves while it waits never starts, and is removed once', () => {
   const made = rig({ originMax: 1 });
   const first = made.enter('a');
   const second = made.enter('a');
@@ -132,7 +134,7 @@ test('a handshake that leaves while it waits never starts, and leaves once', () 
   assert.deepEqual(made.started, [first, third]);
 });
 
-test('random handshakes keep every limit, and none is forgotten', () => {
+test('random handshakes stay within every limit, and none is left waiting', () => {
   for (let seed = 1; seed <= 30; seed++) {
     const prng = new Prng(seed);
     const limits = { perSecond: 100, burst: 5, activeMax: 8, originMax: 3 };

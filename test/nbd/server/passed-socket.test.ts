@@ -13,7 +13,7 @@ import { Client, rig } from './server-rig.ts';
 const skip = noLinux;
 const timeout = 60_000;
 
-test('clients of a passed Unix socket are told apart by their process', {
+test('clients of a passed Unix socket are distinguished by their process', {
   skip,
   timeout,
 }, async (t) => {

@@ -208,7 +208,7 @@ test('the trace logs connections, opened exports and disconnects', async () => {
   });
 });
 
-test('each dropped connection is logged in one line with client and reason', async () => {
+test('each dropped connection is logged in one line with its client and the reason', async () => {
   await rig({}, async ({ server, client, log }) => {
     const wrong = await client().go();
     wrong.say(request({ type: Command.read, length: 1, magic: 1 }));

@@ -90,7 +90,7 @@ function certificates(t: TestContext, ...clients: string[]) {
 }
 
 test(
-  'no key exchange that is expensive for the server: DHE with a pre-shared key',
+  'a key exchange that is expensive for the server is refused: DHE with a pre-shared key',
   limits,
   async () => {
     await rig({ tls: psk }, async ({ client }) => {
@@ -109,7 +109,7 @@ test(
   },
 );
 
-test('no key exchange that is expensive for the server: certificates', {
+test('key exchanges that are expensive for the server are refused with certificates', {
   ...limits,
   skip,
 }, async (t) => {
@@ -133,7 +133,7 @@ test('no key exchange that is expensive for the server: certificates', {
   });
 });
 
-test('many certificates of a client delay the handshakes after it', {
+test('the handshakes after a client with many certificates are delayed', {
   ...limits,
   skip,
 }, async (t) => {
@@ -189,7 +189,7 @@ test('renegotiation is refused, and the disk is served meanwhile', limits, async
   });
 });
 
-test('STARTTLS inside TLS is refused, and the connection goes on', limits, async () => {
+test('STARTTLS inside TLS is refused, and the connection continues', limits, async () => {
   await rig({ tls: psk }, async ({ client }) => {
     const secured = await secure(client(), withKey());
     for (let i = 0; i < 3; i++) {
@@ -200,7 +200,7 @@ test('STARTTLS inside TLS is refused, and the connection goes on', limits, async
   });
 });
 
-test('a handshake that is not finished ends after its time', limits, async () => {
+test('an unfinished handshake is ended after its time limit', limits, async () => {
   await rig({ tls: { ...psk, handshakeMs: 50 } }, async ({ client, log, server }) => {
     const peer = await beginTls(client());
     // The header of a ClientHello that never arrives in full.
@@ -315,16 +315,20 @@ test('unfinished handshakes of one client do not stop those of another one', lim
   });
 });
 
-test('a client that waits for its handshake and disconnects frees its place', limits, async () => {
-  const tls = { ...psk, limits: { originMax: 1 } };
-  await rig({ tls }, async ({ client, server }) => {
-    const [first, second] = [await beginTls(client()), await beginTls(client())];
-    second.socket.destroy();
-    first.socket.destroy();
-    assert.equal(await (await go(await secure(client(), withKey()))).flush(), 0);
-    await until('all are closed', () => server.stats.connectionCount === 1);
-  });
-});
+test(
+  'a client that disconnects while it waits for its handshake frees its place',
+  limits,
+  async () => {
+    const tls = { ...psk, limits: { originMax: 1 } };
+    await rig({ tls }, async ({ client, server }) => {
+      const [first, second] = [await beginTls(client()), await beginTls(client())];
+      second.socket.destroy();
+      first.socket.destroy();
+      assert.equal(await (await go(await secure(client(), withKey()))).flush(), 0);
+      await until('all are closed', () => server.stats.connectionCount === 1);
+    });
+  },
+);
 
 test('a reload applies to new handshakes, and open connections stay: keys', limits, async () => {
   await rig({ tls: psk }, async ({ client, server }) => {

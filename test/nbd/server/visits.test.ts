@@ -139,7 +139,7 @@ test('an option is handed over once, however it is split', options, async (t) =>
   assert.equal((await client.read(16)).readUInt32BE(4), 0);
 });
 
-test('a refused client returns, and may open another disk', options, async (t) => {
+test('a refused client returns to its thread, and may open another disk', options, async (t) => {
   const { path, front, back, owned, deliver } = await rig(t);
   deliver();
   owned.clear(); // removed meanwhile
@@ -180,22 +180,26 @@ test(
   },
 );
 
-test('a client that leaves on the way is forgotten by both', options, async (t) => {
-  const { path, front, back, leaving, deliver } = await rig(t);
-  const client = await RawClient.connect(path);
-  await client.read(18);
-  client.socket.write(Buffer.concat([flags, goOption('away')]));
-  await until('the connection leaves', () => leaving.length === 1);
-  assert.equal(front.stats.connectionCount, 1, 'it still counts');
-  client[Symbol.dispose]();
-  await once(client.socket, 'close');
-  deliver();
-  await until('forgotten', () => front.stats.connectionCount === 0);
-  assert.deepEqual([back.stats.connectionCount, front.connections('away')], [0, 0]);
-});
+test(
+  'a client that disconnects during the handover is removed from both threads',
+  options,
+  async (t) => {
+    const { path, front, back, leaving, deliver } = await rig(t);
+    const client = await RawClient.connect(path);
+    await client.read(18);
+    client.socket.write(Buffer.concat([flags, goOption('away')]));
+    await until('the connection leaves', () => leaving.length === 1);
+    assert.equal(front.stats.connectionCount, 1, 'it still counts');
+    client[Symbol.dispose]();
+    await once(client.socket, 'close');
+    deliver();
+    await until('forgotten', () => front.stats.connectionCount === 0);
+    assert.deepEqual([back.stats.connectionCount, front.connections('away')], [0, 0]);
+  },
+);
 
 test(
-  'requests of a client that has gone do not follow those of a later one',
+  "a pending request of a disconnected client is not executed after a later client's",
   options,
   async (t) => {
     const { path, back, gate, deliver } = await rig(t);
@@ -216,7 +220,7 @@ test(
   },
 );
 
-test('a disk that is frozen on the way holds the first request', options, async (t) => {
+test('a disk that is frozen during the handover holds the first request', options, async (t) => {
   const { path, back, gate, leaving, deliver } = await rig(t);
   using client = await RawClient.connect(path);
   await client.read(18);
@@ -233,7 +237,7 @@ test('a disk that is frozen on the way holds the first request', options, async 
   assert.equal((await reply).readUInt32BE(4), 0);
 });
 
-test('a shutdown ends connections on the way', options, async (t) => {
+test('a shutdown ends connections during the handover', options, async (t) => {
   const { path, front, back, leaving, deliver } = await rig(t);
   const client = await RawClient.connect(path);
   await client.read(18);
@@ -247,16 +251,20 @@ test('a shutdown ends connections on the way', options, async (t) => {
   assert.equal(front.stats.connectionCount, 0);
 });
 
-test('without a descriptor the client is dropped, and nothing is left', options, async (t) => {
-  const { path, front, lines, deliver } = await rig(t, () => -1);
-  deliver();
-  const client = await RawClient.connect(path);
-  await client.read(18);
-  client.socket.write(Buffer.concat([flags, goOption('away')]));
-  await client.ended();
-  await until('forgotten', () => front.stats.connectionCount === 0);
-  assert.match(lines.join('\n'), /no descriptor is left/);
-});
+test(
+  'without a free descriptor the client is dropped, and nothing is left behind',
+  options,
+  async (t) => {
+    const { path, front, lines, deliver } = await rig(t, () => -1);
+    deliver();
+    const client = await RawClient.connect(path);
+    await client.read(18);
+    client.socket.write(Buffer.concat([flags, goOption('away')]));
+    await client.ended();
+    await until('forgotten', () => front.stats.connectionCount === 0);
+    assert.match(lines.join('\n'), /no descriptor is left/);
+  },
+);
 
 test('AwayConnections counts by export', () => {
   const away = new AwayConnections();

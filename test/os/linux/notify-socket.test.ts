@@ -11,7 +11,7 @@ import { errnoOf, noLinux, theLinux } from './machine.ts';
 const skip = noLinux;
 const openDescriptors = (): number => readdirSync('/proc/self/fd').length;
 
-test('a message arrives whole at a path and at an abstract address', { skip }, (t) => {
+test('a message arrives complete at a path and at an abstract address', { skip }, (t) => {
   const places = [join(testFolder(t), 'notify'), `@frontswap-test-${process.pid}`];
   for (const place of places) {
     using receiver = new RawSocket('datagram', place);
@@ -24,7 +24,7 @@ test('a message arrives whole at a path and at an abstract address', { skip }, (
   }
 });
 
-test('addresses have their full length', { skip }, (t) => {
+test('an address may be as long as sockaddr_un allows, and no longer', { skip }, (t) => {
   const folder = testFolder(t);
   const path = join(folder, 'n'.repeat(106 - folder.length));
   assert.equal(path.length, 107);

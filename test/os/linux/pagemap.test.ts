@@ -137,7 +137,7 @@ describe('page map', { skip: noLinux }, () => {
     );
   });
 
-  test('scan: none excludes, any includes, pagesMax limits', { skip: noScan() }, () => {
+  test('scan honours its filters none and any, and pagesMax', { skip: noScan() }, () => {
     withRange(8, [0, 1, 2, 3], (at, map) => {
       const { present, swapped } = PageCategory;
       assert.equal(map.scan(at, 8 * page, { all: present, none: swapped, report: present }), 1);

@@ -99,7 +99,7 @@ describe('proc maps', { skip: noLinux }, () => {
     assert.ok(privateBytesFrom(at) >= 4 * 65536);
   });
 
-  test('a mapping is found with its protection', () => {
+  test('mappedRanges() reports the protection of a mapping', () => {
     const linux = theLinux();
     const mapping = new Mapping(linux);
     const at = mapping.reserve(4 * linux.pageBytes);

@@ -44,13 +44,13 @@ describe('opening a userfaultfd', { skip: noLinux }, () => {
   });
 
   for (const access of ['system-call', 'device', 'user-mode'] as const)
-    test(`opens by ${access} alone`, { skip: noUffd(0, [access]) }, () => {
+    test(`opens by ${access} only`, { skip: noUffd(0, [access]) }, () => {
       const answer = openUserfaultfd(linux, { access: [access] });
       assert.equal(answer.access, access);
       answer.uffd?.close();
     });
 
-  test('no method at all is a reason', () => {
+  test('without an allowed method the result is a reason', () => {
     const { uffd, reason } = openUserfaultfd(linux, { access: [] });
     assert.equal(uffd, null);
     assert.match(reason, /^no userfaultfd/);

@@ -71,7 +71,7 @@ class Rig {
   }
 }
 
-test('a host that dies or stops in the middle of a reply: the target is unchanged, and the page is found later', () => {
+test('if the host dies or stops in the middle of a reply, the target is unchanged, and the page is found later', () => {
   const replyBytes = Head.bytes + 4 + 4096;
   for (const ending of [0, -1] as const)
     for (let cut = 0; cut < replyBytes; cut += cut < 24 || cut > replyBytes - 3 ? 1 : 331) {

@@ -47,7 +47,9 @@ test('C1 C2 C3 through the socket: the last page is found, a refused put leaves 
   assert.equal(await kept.put(oid, 30, pageOf(1)), TmemPutResult.noRows);
 });
 
-test('C4 C8 C9 through the socket: what a get removes and keeps', { timeout: 60_000 }, async () => {
+test('C4 C8 C9 through the socket: gets remove and keep pages as in the process', {
+  timeout: 60_000,
+}, async () => {
   await using rig = await tmemRig({ tmem: { store: new FakeStore(3, 1e6) } });
   const client = await rig.connect();
   const mine = await client.newPool();
@@ -98,7 +100,7 @@ test('C5 C6 through the socket: flushes of pages, objects and pools, also of abs
   assert.equal(await pool.destroy(), TmemFlushResult.noPool);
 });
 
-test('C22 through the socket: a vectored call is as many single ones, with a result each', {
+test('C22 through the socket: a vectored call equals as many single ones, with a result for each', {
   timeout: 60_000,
 }, async () => {
   await using rig = await tmemRig({ tmem: { store: new FakeStore(20, 1e6) } });
@@ -187,7 +189,7 @@ test('C1 C2 C3 C4 C5 C6 C9 C15 C19 C22 every answer and counter through the sock
   direct.verify();
 });
 
-test('a pool ends with its connection, or with its lease if it has a name and is persistent', {
+test('a pool ends with its connection, or with its lease if it has a uuid and is persistent', {
   timeout: 60_000,
 }, async () => {
   await using rig = await tmemRig();
@@ -233,7 +235,9 @@ test('a pool ends with its connection, or with its lease if it has a name and is
   );
 });
 
-test('a user has 16 pools, of one kind for each name', { timeout: 60_000 }, async () => {
+test('a user has at most 16 pools, and one kind of pool for each uuid', {
+  timeout: 60_000,
+}, async () => {
   await using rig = await tmemRig();
   const [a, b] = [await rig.connect(), await rig.connect()];
   const name = { persistent: true, uuid: UUID };
@@ -247,7 +251,7 @@ test('a user has 16 pools, of one kind for each name', { timeout: 60_000 }, asyn
   await a.newPool();
 });
 
-test('pools of a connection are not reached by number from another one', {
+test('a connection cannot reach the pools of another one by their numbers', {
   timeout: 60_000,
 }, async () => {
   await using rig = await tmemRig();

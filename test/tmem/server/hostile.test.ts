@@ -46,7 +46,7 @@ const changed = (bytes: Buffer, at: number, value: number): Buffer => {
   return copy;
 };
 
-test('a client with a wrong hello, length, operation, count or flag is disconnected; others go on', {
+test('a client with a wrong hello, length, operation, count or flag is disconnected; others continue', {
   timeout: 60_000,
 }, async () => {
   await using rig = await tmemRig();
@@ -89,7 +89,7 @@ test('a client with a wrong hello, length, operation, count or flag is disconnec
   assert.deepEqual(into, noise(1));
 });
 
-test('half requests wait without harm, and their connections end with the client', {
+test('incomplete requests wait without harm, and their connections end with the client', {
   timeout: 60_000,
 }, async () => {
   await using rig = await tmemRig();
@@ -210,7 +210,7 @@ test('users that are not allowed, unknown, unmapped or have too many connections
   assert.equal(rig.server.stats.refused, 6);
 });
 
-test('weights and caps are those of users, not of connections', { timeout: 60_000 }, async () => {
+test('weights and caps apply to users, not to connections', { timeout: 60_000 }, async () => {
   await using rig = await tmemRig({ server: { cap: 3 } });
   const [a, b] = [await rig.connect(), await rig.connect()];
   const [one, two] = [await a.newPool({ persistent: true }), await b.newPool({ persistent: true })];
@@ -244,7 +244,7 @@ const putOf = (pool: number, page: Uint8Array, count = 1): Buffer =>
 const named = { persistent: true, uuid: UUID, leaseSeconds: Infinity };
 const opening = requestOf((writer) => writer.newPool(1, 5, 0xffff_ffff, UUID));
 
-test('a request of a client that has gone is not executed: it cannot undo one of its successor', async () => {
+test('a pending request of a disconnected client is not executed, so it cannot undo one of the next client', async () => {
   await using rig = await tmemRig();
   const gone = await open(rig.path, hello, opening);
   for (let read = 0; read < 48; ) read += ((await once(gone, 'data')) as [Buffer])[0].length;
@@ -257,7 +257,7 @@ test('a request of a client that has gone is not executed: it cannot undo one of
   assert.equal(await successor.put(oid, 0, noise(2)), TmemPutResult.stored);
 });
 
-test('the rest of a request does not reach a pool that took the number of a destroyed one', async () => {
+test('the rest of a request does not reach a new pool with the number of a destroyed one', async () => {
   await using rig = await tmemRig();
   const half = await open(rig.path, hello, opening);
   const put = putOf(0, noise(1), 2);
@@ -296,7 +296,7 @@ test('a user whose clients do not read their replies loses its own connections, 
   for (const socket of deaf) socket.destroy();
 });
 
-test('requests for new pools end a grant: they cost more than pages', async () => {
+test('requests for new pools end a grant, because they cost more than pages', async () => {
   await using rig = await tmemRig();
   const { clients } = rig.server;
   const session = new TmemSession(clients.connect(clients.user(1000)!));
