@@ -11,6 +11,7 @@ import { type Artefacts, guestTools, prepareGuest } from '../support/fixtures/gu
 import { type GuestOptions, runGuest } from '../support/fixtures/guest-run.ts';
 import {
   type GuestServer,
+  ownServer,
   ownServerWithSocket,
   type RunningServer,
 } from '../support/fixtures/guest-servers.ts';
@@ -44,6 +45,7 @@ async function reconnected(server: RunningServer, end: number): Promise<void> {
 }
 
 const modes: readonly [string, (images: string) => GuestServer][] = [
+  ['NBD', (images) => ownServer('512M', ['--persist', images])],
   ['vhost-user', (images) => ownServerWithSocket('512M', ramMib, ['--persist', images])],
 ];
 
