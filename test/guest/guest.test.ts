@@ -195,7 +195,6 @@ for (const signal of ['SIGKILL', 'SIGTERM'] as const) {
       const result = await swapOnOurs({
         ...{ discard: 'none', ramMib: 80, hogMib: 100, seed: 1, settleMs: 100 },
         endsWithHog: true,
-        isSampled: false,
         reconnectSeconds: 2,
         atBoundary: async (name, _socketPath, server) => {
           if (name === 'fill') await server.restart?.(signal);

@@ -3,8 +3,9 @@
  * that every page is swapped in as it was written.
  *
  *   hog swapon DEVICE none|once|pages PRIORITY   swapon(2) with the discard mode (busybox has no flags)
- *   hog at NAME                                  a boundary: print the figures, wait for the host's newline
- *   hog run MIB SEED                             fill, seq, rewrite, rand, half, kept: a boundary after each
+ *   hog at NAME                                  a boundary: print the figures, wait for the host's line
+ *   hog run MIB SEED                             fill, seq, rewrite, rand, half, kept: a boundary after each;
+ *                                                rewrite and rand again if the host's line after rand is "r"
  *   hog watch MIB SEED                           run in a child, print how it ended, power off
  *   hog discard DEVICE                           BLKDISCARD of the entire device
  *
@@ -40,6 +41,7 @@
 #define WORDS (PAGE / 8)
 #define RUN_PAGES 16u     /* pages are freed in runs of 64 KiB, as an allocator would */
 #define HOST_WAIT_MS 60000 /* the guest does not wait forever for a host that has ended */
+#define VERSION_MAX 255u  /* a page is computed from index << 8 | version */
 #ifndef SWAP_FLAG_DISCARD_ONCE
 #define SWAP_FLAG_DISCARD_ONCE 0x20000
 #define SWAP_FLAG_DISCARD_PAGES 0x40000
@@ -54,7 +56,7 @@ struct tag {
 enum kind { ZERO, SAME, TEXT, HEAP, NOISE };
 
 static uint64_t pages, errors;
-static uint32_t seed;
+static uint32_t seed, last_version; /* last_version: how often a quarter of the pages was rewritten */
 static uint8_t *memory;
 
 static void die(const char *what)
@@ -170,10 +172,20 @@ static void make_page(uint8_t *page, uint64_t index, uint32_t version)
 			words[i] = next(&state);
 }
 
-/* A quarter of the pages, spread evenly, is written a second time. */
-static int is_rewritten(uint64_t index)
+/* A quarter of the pages, spread evenly, is written again: another quarter for each version. */
+static int is_rewritten(uint64_t index, uint32_t version)
 {
-	return (mix(index ^ 0x5eed) & 3) == 0;
+	return (mix((index ^ 0x5eed) + ((uint64_t)(version - 1) << 40)) & 3) == 0;
+}
+
+/* The version that a page has now. */
+static uint32_t version_of(uint64_t index)
+{
+	uint32_t version = last_version;
+
+	while (version > 0 && !is_rewritten(index, version))
+		version--;
+	return version;
 }
 
 /* Half of the runs are freed. */
@@ -240,16 +252,45 @@ static unsigned long long swap_used_kib(void)
 	return sum;
 }
 
-static void at(const char *name, double seconds)
+/* Whether the host asks to repeat what led to this boundary. */
+static int at(const char *name, double seconds)
 {
 	struct pollfd host = { .fd = 0, .events = POLLIN };
+	int repeat = 0;
 	char byte;
 
 	printf("@at %s errors=%llu seconds=%.2f pswpin=%llu pswpout=%llu used_kib=%llu\n", name,
 	       (unsigned long long)errors, seconds, vmstat("pswpin"), vmstat("pswpout"),
 	       swap_used_kib());
 	while (poll(&host, 1, HOST_WAIT_MS) > 0 && read(0, &byte, 1) == 1 && byte != '\n')
-		;
+		repeat = byte == 'r';
+	return repeat;
+}
+
+/* Writes a quarter of the pages again, then reads all of them in a random order. */
+static int rewrite_and_read(uint32_t *order)
+{
+	double start = now();
+
+	if (++last_version > VERSION_MAX) {
+		printf("@failed the host asked for more than %u versions\n", VERSION_MAX);
+		exit(1);
+	}
+	for (uint64_t i = 0; i < pages; i++)
+		if (is_rewritten(i, last_version))
+			make_page(memory + i * PAGE, i, last_version);
+	at("rewrite", now() - start);
+
+	for (uint64_t i = 0, state = seed + last_version - 1; i < pages; i++) { /* Fisher-Yates, inside out */
+		uint64_t j = next(&state) % (i + 1);
+
+		order[i] = order[j];
+		order[j] = (uint32_t)i;
+	}
+	start = now();
+	for (uint64_t i = 0; i < pages; i++)
+		check(order[i], version_of(order[i]));
+	return at("rand", now() - start);
 }
 
 static int run(uint64_t mib)
@@ -275,22 +316,8 @@ static int run(uint64_t mib)
 		check(i, 0);
 	at("seq", now() - start);
 
-	start = now();
-	for (uint64_t i = 0; i < pages; i++)
-		if (is_rewritten(i))
-			make_page(memory + i * PAGE, i, 1);
-	at("rewrite", now() - start);
-
-	for (uint64_t i = 0, state = seed; i < pages; i++) { /* Fisher-Yates, inside out */
-		uint64_t j = next(&state) % (i + 1);
-
-		order[i] = order[j];
-		order[j] = (uint32_t)i;
-	}
-	start = now();
-	for (uint64_t i = 0; i < pages; i++)
-		check(order[i], is_rewritten(order[i]));
-	at("rand", now() - start);
+	while (rewrite_and_read(order))
+		;
 
 	start = now();
 	for (uint64_t i = 0; i < pages; i += RUN_PAGES)
@@ -301,7 +328,7 @@ static int run(uint64_t mib)
 	start = now();
 	for (uint64_t i = 0; i < pages; i++)
 		if (!is_freed(i))
-			check(i, is_rewritten(i));
+			check(i, version_of(i));
 	at("kept", now() - start);
 	return errors ? 1 : 0;
 }

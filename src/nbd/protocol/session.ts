@@ -100,7 +100,7 @@ export class Session {
     this.#handshake.secured();
   }
 
-  /** From now on, new requests and options fail with a shutdown error. Requests in progress are completed. */
+  /** From now on, options fail with a shutdown error. A request in progress is completed; then the session ends. */
   shutDown(): void {
     this.#handshake?.shutDown();
     this.#transmission?.shutDown();

@@ -16,6 +16,8 @@
  * - Replies are in the order of requests. A reply is written before its bios have ended; rowFailed() corrects it if one fails.
  *   It is sent only after they have ended: with an asynchronous disk, the session waits for its batch (SessionStop.disk) and
  *   starts no other request until then.
+ * - After shutDown() no request is started, and those that wait get no reply: a client that connects again repeats them, while
+ *   it would report an error to its user, such as a guest that reads from its swap disk.
  * - Disk ranges are checked before a bio is allocated. Sums stay below 2^53 + 2^32; the comparison with the disk size is
  *   still correct, since both sides are integers and the disk ends below 2^53.
  * Cost: per request about 20 field writes, one bio and one call of the disk; no allocation.
@@ -114,6 +116,7 @@ export class Transmission implements RowOwner {
     return this.#phase !== Phase.idle;
   }
 
+  /** Ends the session when the request in progress is complete. */
   shutDown(): void {
     this.#isShuttingDown = true;
   }
@@ -133,6 +136,7 @@ export class Transmission implements RowOwner {
     this.stop = SessionStop.input;
     for (;;) {
       if (!out.hasSpaceFor(this.#disk) && !this.#makeSpace(out)) return next;
+      if (this.#isShuttingDown && this.#phase === Phase.idle) this.end ||= SessionEnd.shutdown;
       if (this.end !== SessionEnd.none) break;
       if (out.freeBytes < this.#freeBytesMin || this.#budget <= 0) {
         this.stop = SessionStop.output;
@@ -253,7 +257,6 @@ export class Transmission implements RowOwner {
   #validate(): number {
     const type = this.#type;
     const length = this.#left;
-    if (this.#isShuttingDown) return WireError.shutdown;
     if (type > Command.blockStatus) return WireError.inval;
     const df = type === Command.read && this.#structured ? CommandFlag.df : 0;
     if ((this.#flags & ~(FLAGS_ALLOWED[type]! | df)) !== 0) return WireError.inval;

@@ -95,7 +95,7 @@ export const Chunk = {
   errorOffset: 0x8002,
 } as const;
 
-/** "Error values": all errors that the protocol allows. */
+/** "Error values": those that this server sends. */
 export const WireError = {
   ok: 0,
   perm: 1,
@@ -104,7 +104,6 @@ export const WireError = {
   noSpace: 28,
   overflow: 75,
   notSup: 95,
-  shutdown: 108,
 } as const;
 export type WireError = (typeof WireError)[keyof typeof WireError];
 

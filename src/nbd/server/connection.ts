@@ -227,7 +227,7 @@ export class NbdConnection implements Served {
     this.#pace.checkNext();
   }
 
-  /** Finishes requests in progress, then ends. */
+  /** Finishes the request in progress, then ends. Waiting requests get no reply. */
   shutDown(): void {
     this.#isShuttingDown = true;
     this.session.shutDown();
@@ -457,7 +457,7 @@ export class NbdConnection implements Served {
   #endIfIdle(): void {
     if (this.isClosing || this.#isQueued || this.#isBackedUp) return;
     if (!this.#kept.isEmpty) return;
-    if (this.#isBetweenRequests) this.#finish(SessionEnd.shutdown);
+    if (!this.session.isInsideRequest) this.#finish(SessionEnd.shutdown); // it starts no other request
   }
 
   /** Disconnects after the written bytes are sent. */

@@ -206,7 +206,7 @@ export class NbdServer implements ConnectionOwner<NbdConnection> {
   }
 
   /**
-   * Stops accepting, waits for requests in progress, then ends all connections. Afterwards no bio is in flight and no disk
+   * Stops accepting, waits for requests in progress, then ends all connections. Requests that wait get no reply. Afterwards no bio is in flight and no disk
    * is ticked, unless a disk did not finish within closeMs. Safe to call twice.
    */
   async close(): Promise<void> {
