@@ -80,6 +80,7 @@ static void *thread_main(void *argument) {
       read = 0;
       if (engine_is_gone(c)) break;
     }
+    if (n > 1) release(&h);
     wait_begins(c);
     for (long i = 0; i < n; i++) {
       if (messages[i].event != UFFD_EVENT_PAGEFAULT) continue;

@@ -99,6 +99,8 @@ static void follow(struct follower *f, uint32_t tid) {
 struct handover {
   uint32_t tid;
   uint32_t streak;
+  /* The last thread that was handed over: one of this process. */
+  uint32_t own;
   /* The processor that this thread is pinned to, or -1. */
   int32_t cpu;
   int64_t since;
@@ -195,10 +197,12 @@ static int stay(struct handover *h, int64_t now) {
   return 1;
 }
 
-/* Queues the thread of a message on this processor. */
+/* Queues the thread of a message on this processor. Not one of another process, which reads our memory (ptrace). */
 static void wake_here(control *c, struct handover *h, const struct uffd_msg *m) {
   uint64_t theirs[MASK_WORDS] = {0};
   uint64_t here[MASK_WORDS] = {0};
+  if (h->own != m->tid && sys(SYS_tgkill, c->pid, m->tid, 0) != 0) return;
+  h->own = m->tid;
   here[h->cpu >> 6] = 1ull << (h->cpu & 63);
   if (sys(SYS_sched_getaffinity, m->tid, sizeof(theirs), theirs) != h->bytes) return;
   for (int i = 0; i < MASK_WORDS; i++)

@@ -1,10 +1,12 @@
 /** The native thread wakes the faulting thread on its own processor before the page is present: native/placement.h. */
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { test } from 'node:test';
 import { Worker } from 'node:worker_threads';
 import { Prng } from '../../src/base/prng.ts';
+import { ControlBlock } from '../../src/memory/control-block.ts';
 import { openSwap } from '../../src/memory/open-swap.ts';
 import { controlStruct, NativePlacement } from '../../src/native/layout.ts';
 import { Affinity } from '../../src/os/linux/affinity.ts';
@@ -95,4 +97,37 @@ test('a thread with other processors than the native thread is not handed over',
   } finally {
     affinity.pin(all);
   }
+});
+
+const linuxModule = new URL('../../src/os/linux/system-call.js', import.meta.url).href;
+/** Reads pages of another process by process_vm_readv(2). */
+const reader = `
+  import { loadLinux } from ${JSON.stringify(linuxModule)};
+  const { linux } = loadLinux();
+  const [pid, address, pages] = process.argv.slice(1).map(Number);
+  const read = linux.bind('long process_vm_readv(int pid, uintptr_t to, ulong m, uintptr_t from, ulong n, ulong flags)');
+  const page = new Int32Array(1024);
+  const to = new BigUint64Array([BigInt(linux.addressOf(page)), 4096n]);
+  for (let i = 0; i < pages; i += 16) {
+    const from = new BigUint64Array([BigInt(address + i * 4096), 4096n]);
+    const done = read(pid, linux.addressOf(to), 1, linux.addressOf(from), 1, 0);
+    if (done !== 4096 || page[0] !== i || page[1023] !== i) throw new Error('page ' + i + ': ' + done);
+  }
+  process.stdout.write('read');`;
+
+test('a thread of another process that reads paged memory is not handed over', options, (t) => {
+  using swap = openSwap({ faults: 'thread' });
+  if (new ControlBlock(null, swap.control!).isUserModeOnly)
+    return t.skip('needs the privilege to serve system calls');
+  const region = swap.map({ bytes: PAGES * PAGE, residentBytes: MiB });
+  const pages = new Int32Array(region.buffer);
+  for (let i = 0; i < PAGES; i++) pages.fill(i, i * 1024, (i + 1) * 1024);
+  region.evict();
+  const words = nativeWords(swap.control!);
+  place(words, NativePlacement.handsOver);
+  const address = loadLinux().linux!.addressOf(new Uint8Array(region.buffer));
+  const args = ['--input-type=module', '-e', reader, '--', process.pid, address, PAGES].map(String);
+  const { stdout, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8' });
+  assert.equal(stdout, 'read', stderr);
+  assert.equal(words[controlStruct.at.handed >>> 2], 0);
 });
