@@ -1,19 +1,17 @@
 /* The two users of serve_at(): a thread that reads the userfaultfd, and a handler of SIGBUS. Part of faults.c. */
 
-#include "placement.h"
-
 #define MESSAGES 16
 #define LOOK_MS 250
 #define LOOK_EVERY 4096
 
 /* ---- thread ---- */
 
-/* Serves one message; waits while other native code holds the page. */
-static void serve_message(control *c, const struct uffd_msg *m) {
+/* Serves one message; waits while other native code holds the page. `h`: null, or its thread is handed over. */
+static void serve_message(control *c, const struct uffd_msg *m, struct handover *h) {
   uint32_t flags = (uint32_t)m->flags & (UFFD_FLAG_WRITE | UFFD_FLAG_WP);
   uint64_t page_at = m->address & ~(uint64_t)(PAGE - 1);
   for (int tries = 0;; tries++) {
-    int result = serve_at(c, page_at, flags, tries == 0);
+    int result = serve_at(c, page_at, flags, tries == 0, h);
     if (result == AGAIN) {
       wait_turn(tries);
       continue;
@@ -85,8 +83,8 @@ static void *thread_main(void *argument) {
     for (long i = 0; i < n; i++) {
       if (messages[i].event != UFFD_EVENT_PAGEFAULT) continue;
       if (c->placement == FS_PLACEMENT_FOLLOWS) follow(&f, messages[i].tid);
-      else if (n == 1) hand_over(c, &h, &messages[i]);
-      serve_message(c, &messages[i]);
+      int is_handed_over = c->placement != FS_PLACEMENT_FOLLOWS && n == 1 && is_hand_over(c, &h, &messages[i]);
+      serve_message(c, &messages[i], is_handed_over ? &h : 0);
     }
     wait_ends(c);
   }
@@ -181,7 +179,7 @@ static int has_ended(control *c, uint64_t address) {
 static int serve_signal(control *c, uint64_t address, uint32_t flags) {
   uint64_t page_at = address & ~(uint64_t)(PAGE - 1);
   for (int tries = 0;; tries++) {
-    int result = serve_at(c, page_at, flags, tries == 0);
+    int result = serve_at(c, page_at, flags, tries == 0, 0);
     if (result == SERVED) return 1;
     if (result < 0) return has_ended(c, page_at);
     if (result == LOST) return 0;

@@ -166,20 +166,6 @@ static int is_handed(struct handover *h, int64_t took) {
   return 1;
 }
 
-/* Whether a fault on this page is certain to wait until it is served, which needs no eviction. */
-static int is_waiting(control *c, uint64_t address, uint32_t flags) {
-  uint32_t epoch = enter(c);
-  region *r = find(c, address);
-  int is = 0;
-  if (r != 0) {
-    uint8_t state = load(&states(r)[(address - r->address) / PAGE]);
-    if (flags & UFFD_FLAG_WP) is = state == FS_PAGE_CLEAN || state == FS_PAGE_EVICTING;
-    else is = state == FS_PAGE_STORED && load(&set_of(r)->resident) < load(&set_of(r)->ceiling);
-  }
-  leave(c, epoch);
-  return is;
-}
-
 /* Pins this thread to its processor, or moves it to one that the kernel chooses. Returns 0 until it is pinned. */
 static int stay(struct handover *h, int64_t now) {
   uint64_t here[MASK_WORDS] = {0};
@@ -197,36 +183,38 @@ static int stay(struct handover *h, int64_t now) {
   return 1;
 }
 
-/* Queues the thread of a message on this processor. Not one of another process, which reads our memory (ptrace). */
-static void wake_here(control *c, struct handover *h, const struct uffd_msg *m) {
+/*
+ * Queues the thread on this processor; the page that it waits for is claimed, so that no other thread installs it before
+ * the restriction is lifted. Not a thread of another process, which reads our memory (ptrace).
+ */
+static void wake_here(control *c, struct handover *h, uint64_t page_at) {
   uint64_t theirs[MASK_WORDS] = {0};
   uint64_t here[MASK_WORDS] = {0};
-  if (h->own != m->tid && sys(SYS_tgkill, c->pid, m->tid, 0) != 0) return;
-  h->own = m->tid;
+  if (h->own != h->tid && sys(SYS_tgkill, c->pid, h->tid, 0) != 0) return;
+  h->own = h->tid;
   here[h->cpu >> 6] = 1ull << (h->cpu & 63);
-  if (sys(SYS_sched_getaffinity, m->tid, sizeof(theirs), theirs) != h->bytes) return;
+  if (sys(SYS_sched_getaffinity, h->tid, sizeof(theirs), theirs) != h->bytes) return;
   for (int i = 0; i < MASK_WORDS; i++)
     if (theirs[i] != h->all[i]) return;
-  if (!set_processors(m->tid, here)) return;
-  wake(c, m->address & ~(uint64_t)(PAGE - 1), PAGE);
-  if (!set_processors(m->tid, theirs)) {
+  if (!set_processors(h->tid, here)) return;
+  wake(c, page_at, PAGE);
+  if (!set_processors(h->tid, theirs)) {
     memset(theirs, 0xff, sizeof(theirs)); /* the processors of the process have just changed: any that it may use */
-    set_processors(m->tid, theirs);
+    set_processors(h->tid, theirs);
   }
   count(&c->handed, 1);
 }
 
-/* A single message has come: hands its thread over if that is faster. */
-static void hand_over(control *c, struct handover *h, const struct uffd_msg *m) {
-  if (h->bytes == 0 || m->event != UFFD_EVENT_PAGEFAULT) return;
+/* A single message has come. Returns whether its thread is to be handed over. */
+static int is_hand_over(control *c, struct handover *h, const struct uffd_msg *m) {
+  if (h->bytes == 0 || m->event != UFFD_EVENT_PAGEFAULT) return 0;
   int64_t now = now_of(c);
   int64_t took = now - h->last;
   int is_always = c->placement == FS_PLACEMENT_HANDS_OVER;
-  if (m->tid != h->tid && !is_always) {
-    start_streak(h, m->tid, now);
-    return;
-  }
   h->last = now;
-  if (!is_always && (++h->streak < STREAK_MIN || !is_handed(h, took))) release(h);
-  else if (stay(h, now) && is_waiting(c, m->address, (uint32_t)m->flags)) wake_here(c, h, m);
+  if (m->tid != h->tid) start_streak(h, m->tid, now);
+  else h->streak++;
+  if (is_always || (h->streak >= STREAK_MIN && is_handed(h, took))) return stay(h, now);
+  release(h);
+  return 0;
 }
