@@ -129,6 +129,7 @@ export async function measureMemory(
     ownRegion('copy'),
     ownRegion('one'),
     ownRegion('thread'),
+    ownRegion('thread-one'),
     ownRegion('signal'),
     ownRegion('memfd'),
     ...kernel,

@@ -2,7 +2,7 @@
  * This project's program for bench/memory.ts: it does what bench/reference/pager.c does, touch for touch, on a region
  * of frontswap, with the same arguments and output.
  *
- *   node region-child.js copy|one|thread|signal|memfd CORPUS TOTAL BUDGET SEED TOUCHES PATTERN...
+ *   node region-child.js copy|one|thread|thread-one|signal|memfd CORPUS TOTAL BUDGET SEED TOUCHES PATTERN...
  *
  * peers/own-region.ts explains the first argument. The times of touches are those of the main thread; processor time is
  * that of all threads, the fault thread and the runtime's included.
@@ -42,8 +42,10 @@ const took = new Float64Array(Math.max(touches, pages));
 process.stdout.write('{"ready":true}\n');
 readSync(0, Buffer.alloc(16));
 
-const faults = how === 'thread' || how === 'signal' || how === 'memfd' ? how : 'javascript';
-const swap = openSwap({ sameCore: how === 'one', faults });
+const native = how.split('-')[0]!;
+const faults =
+  native === 'thread' || native === 'signal' || native === 'memfd' ? native : 'javascript';
+const swap = openSwap({ sameCore: how.endsWith('one'), faults });
 const region: SwapRegion = swap.map({ bytes: pages * PAGE, residentBytes: budgetPages * PAGE });
 const bytes = new Uint8Array(region.buffer);
 const words = new Int32Array(region.buffer);

@@ -10,12 +10,14 @@ const names = {
   copy: 'frontswap',
   one: 'frontswap, one core',
   thread: 'frontswap, native thread',
+  'thread-one': 'frontswap, native thread, one core',
   signal: 'frontswap, native signal',
   memfd: 'frontswap, memory file',
 } as const;
 
 /** @param how copy: the default; one: the fault thread shares a core with the faulting thread;
- *   thread, signal, memfd: native code serves faults, memfd without userfaultfd */
+ *   thread, signal, memfd: native code serves faults, memfd without userfaultfd; thread-one: on the core of the faulting
+ *   thread */
 export function ownRegion(how: keyof typeof names): PagerContender {
   const { access, uffdReason, nativeReason } = gatherFacts();
   const missing = how === 'memfd' ? nativeReason || null : access === null ? uffdReason : null;

@@ -8,7 +8,7 @@
 import { readFileSync } from 'node:fs';
 import { assert } from '../base/assert.ts';
 import { PAGE_BYTES } from '../base/units.ts';
-import { NativeConst } from '../native/layout.ts';
+import { NativeConst, NativePlacement } from '../native/layout.ts';
 import { type EventFd, openEventFd } from '../os/linux/eventfd.ts';
 import type { Mapping } from '../os/linux/mapping.ts';
 import type { Linux } from '../os/linux/system-call.ts';
@@ -104,7 +104,8 @@ export class NativeEngine {
     });
     for (const area of options.fileAreas) this.control.addArea(area);
     this.control.set('isGuarded', options.isGuarded ? 1 : 0);
-    this.control.set('placement', options.followsFaults ? 1 : 0);
+    const { follows, measured } = NativePlacement;
+    this.control.set('placement', options.followsFaults ? follows : measured);
     if (this.#path === FaultPath.thread) this.control.startThread();
     else if (this.#native.signalOn(this.control.at) !== 0)
       throw new Error(

@@ -84,9 +84,9 @@ export interface OpenSwapOptions {
   /** Resident budget, bytes, shared by all regions without their own budget. */
   readonly residentBytes?: number;
   /**
-   * True: pins this thread and the fault thread to one processor. In a virtual machine a single fault then takes a third of the
-   * time, but compression no longer runs in parallel with the program. Threads and child processes started later inherit the
-   * setting. Default false.
+   * True: pins this thread and the thread that serves its faults to one processor. In a virtual machine a single fault then
+   * takes a third to a half of the time. With `faults: 'javascript'` compression no longer runs in parallel with the program.
+   * Threads and child processes started later inherit the setting. Default false.
    */
   readonly sameCore?: boolean;
   /**

@@ -20,7 +20,7 @@ interface Started {
 
 /**
  * Returns the thread's caller and problems, or the reason why memory cannot be paged here.
- * @param sharesCore pins this thread and the fault thread to one processor
+ * @param sharesCore pins this thread, and the thread that serves its faults, to one processor
  * @throws SwapError if an option cannot be used: the error of the option, its swap file or its tmem socket
  */
 export function startFaultThread(
@@ -32,7 +32,8 @@ export function startFaultThread(
     return `this kernel has pages of ${linux.pageBytes} bytes, not ${PAGE_BYTES}`;
   const control = new ControlBlock(linux);
   control.swapStats[SwapStat.sharedPages] = engine.sharedPages;
-  const processor = sharesCore ? shareProcessor(linux) : null;
+  const affinity = sharesCore ? new Affinity(linux) : null;
+  const processor = affinity?.current() ?? null;
   const data: FaultThreadData = {
     kind: 'frontswap/fault-thread',
     shared: control.shared,
@@ -55,16 +56,12 @@ export function startFaultThread(
       type: 'FrontswapWarning',
       code: 'ERR_IO_UNSUPPORTED',
     });
-  if (control.state !== EngineState.failed) return { caller: new Caller(linux, control), problems };
+  if (control.state !== EngineState.failed) {
+    // After the fault thread has started, because it would inherit the setting, but evicts on any processor.
+    if (processor !== null) affinity!.pin([processor]);
+    return { caller: new Caller(linux, control), problems };
+  }
   const optionError = parseError(control.reason);
   if (optionError === null) return control.reason;
   throw optionError;
-}
-
-/** Pins this thread to the processor that it runs on; returns that processor. */
-function shareProcessor(linux: Linux): number {
-  const affinity = new Affinity(linux);
-  const processor = affinity.current();
-  affinity.pin([processor]);
-  return processor;
 }

@@ -45,7 +45,7 @@ EXPORT int32_t fs_serve(uint64_t at, uint32_t number, uint32_t page, uint32_t fl
   control *c = (control *)at;
   region *r = region_at(c, number);
   for (int tries = 0;; tries++) {
-    int result = serve(c, r, page, flags);
+    int result = serve(c, r, page, flags, 0);
     if (result != AGAIN) return result;
     wait_turn(tries);
   }

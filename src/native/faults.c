@@ -377,6 +377,8 @@ static uint32_t make_room(control *c, region *r) {
 
 /* ---- serving a fault ---- */
 
+#include "placement.h"
+
 /* The page is claimed and cannot be read here: leave it to the engine. */
 static int ask(control *c, region *r, uint32_t page) {
   ask_begins(c);
@@ -606,7 +608,8 @@ static int unmapped_fault(control *c, region *r, uint32_t page, uint8_t state, u
   return SERVED;
 }
 
-static int serve(control *c, region *r, uint32_t page, uint32_t flags) {
+/* `h`: not null where the native thread hands the faulting thread over, while the page is claimed: placement.h. */
+static int serve(control *c, region *r, uint32_t page, uint32_t flags, struct handover *h) {
   uint8_t *state = states(r) + page;
   int is_write = (flags & (UFFD_FLAG_WRITE | UFFD_FLAG_WP)) != 0;
   uint32_t room = 0;
@@ -623,6 +626,7 @@ static int serve(control *c, region *r, uint32_t page, uint32_t flags) {
           continue;
         }
         if (!swap8(state, now, FS_PAGE_BUSY)) continue;
+        if (h != 0 && now == FS_PAGE_STORED) wake_here(c, h, address_of(r, page));
         return now == FS_PAGE_STORED ? swap_in(c, r, page, is_write, room)
                                      : zero_fill(c, r, page, is_write, room);
       case FS_PAGE_DIRTY:
@@ -632,6 +636,7 @@ static int serve(control *c, region *r, uint32_t page, uint32_t flags) {
       case FS_PAGE_CLEAN:
         if (!swap8(state, now, FS_PAGE_BUSY)) continue;
         if (is_filed(r)) return unmapped_fault(c, r, page, now, flags);
+        if (h != 0 && flags & UFFD_FLAG_WP) wake_here(c, h, address_of(r, page));
         return flags & UFFD_FLAG_WP ? write_fault(c, r, page)
                                     : resident_fault(c, r, page, now, flags);
       case FS_PAGE_EVICTING:
@@ -675,8 +680,8 @@ static region *find(control *c, uint64_t address) {
   return address < address_of(r, r->pages) ? r : 0;
 }
 
-/* Serves the fault at an address. `is_first`: first try. Returns -1 if the address is in no region. */
-static int serve_at(control *c, uint64_t address, uint32_t flags, int is_first) {
+/* Serves the fault at an address. `is_first`: first try. `h`: see serve(). Returns -1 if the address is in no region. */
+static int serve_at(control *c, uint64_t address, uint32_t flags, int is_first, struct handover *h) {
   uint32_t epoch = enter(c);
   region *r = find(c, address);
   int result = -1;
@@ -684,7 +689,7 @@ static int serve_at(control *c, uint64_t address, uint32_t flags, int is_first) 
     uint32_t page = (uint32_t)((address - r->address) / PAGE);
     if (is_first) count(&r->faults, 1);
     if (is_filed(r)) make_accessible(r, page);
-    result = serve(c, r, page, flags);
+    result = serve(c, r, page, flags, h);
     if (result == LOST) count(&r->lostFaults, 1);
   }
   leave(c, epoch);

@@ -25,6 +25,9 @@
 #define FS_PAGE_EVICTING 5
 #define FS_PAGE_BUSY 6
 #define FS_PAGE_ASKED 7
+#define FS_PLACEMENT_MEASURED 0
+#define FS_PLACEMENT_FOLLOWS 1
+#define FS_PLACEMENT_HANDS_OVER 2
 #define FS_ARRIVAL_PREFETCHED 65536
 #define FS_ARRIVAL_WROTE 131072
 #define FS_CALL_COPY 0
@@ -211,6 +214,7 @@ struct fs_control {
   uint32_t maps;
   uint32_t mapsMax;
   uint32_t isThinning;
+  uint32_t handed;
   uint32_t failEvery[16];
   uint32_t failErrno[16];
   uint32_t failCalls[16];
@@ -259,10 +263,11 @@ _Static_assert(__builtin_offsetof(struct fs_control, isTimed) == 3400, "isTimed"
 _Static_assert(__builtin_offsetof(struct fs_control, maps) == 3404, "maps");
 _Static_assert(__builtin_offsetof(struct fs_control, mapsMax) == 3408, "mapsMax");
 _Static_assert(__builtin_offsetof(struct fs_control, isThinning) == 3412, "isThinning");
-_Static_assert(__builtin_offsetof(struct fs_control, failEvery) == 3416, "failEvery");
-_Static_assert(__builtin_offsetof(struct fs_control, failErrno) == 3480, "failErrno");
-_Static_assert(__builtin_offsetof(struct fs_control, failCalls) == 3544, "failCalls");
-_Static_assert(sizeof(struct fs_control) == 3608, "fs_control");
+_Static_assert(__builtin_offsetof(struct fs_control, handed) == 3416, "handed");
+_Static_assert(__builtin_offsetof(struct fs_control, failEvery) == 3420, "failEvery");
+_Static_assert(__builtin_offsetof(struct fs_control, failErrno) == 3484, "failErrno");
+_Static_assert(__builtin_offsetof(struct fs_control, failCalls) == 3548, "failCalls");
+_Static_assert(sizeof(struct fs_control) == 3616, "fs_control");
 
 #define FS_OFFSETS \
   __builtin_offsetof(struct fs_shard, base), \
@@ -366,6 +371,7 @@ _Static_assert(sizeof(struct fs_control) == 3608, "fs_control");
   __builtin_offsetof(struct fs_control, maps), \
   __builtin_offsetof(struct fs_control, mapsMax), \
   __builtin_offsetof(struct fs_control, isThinning), \
+  __builtin_offsetof(struct fs_control, handed), \
   __builtin_offsetof(struct fs_control, failEvery), \
   __builtin_offsetof(struct fs_control, failErrno), \
   __builtin_offsetof(struct fs_control, failCalls), \

@@ -123,6 +123,16 @@ export const NativePage = {
 } as const;
 export type NativePage = (typeof NativePage)[keyof typeof NativePage];
 
+/** Where the native thread runs: placement.h. */
+export const NativePlacement = {
+  /** Where the kernel puts it; repeated faults of one thread are handed over, where that is faster. */
+  measured: 0,
+  /** On the processor of the faulting thread, which the program has pinned. */
+  follows: 1,
+  /** Every fault is handed over, for tests. */
+  handsOver: 2,
+} as const;
+
 /** Flags of an arrival, above the region's number. */
 export const ArrivalFlag = { prefetched: 0x1_0000, wrote: 0x2_0000 } as const;
 
@@ -302,6 +312,7 @@ export type ControlField =
   | 'maps'
   | 'mapsMax'
   | 'isThinning'
+  | 'handed'
   | 'failEvery'
   | 'failErrno'
   | 'failCalls';
@@ -334,7 +345,7 @@ export const controlStruct: NativeStruct<ControlField> = struct('fs_control', {
   /** Thread mode: the native thread, and 1 when it has ended. */
   threadTid: 'i32',
   hasEnded: 'u32',
-  /** 1: the native thread follows the faulting thread to its processor; n > 1: spins so many us for the next fault. */
+  /** Where the native thread runs (NativePlacement); it spins so many us for the next fault. */
   placement: 'u32',
   spinUs: 'u32',
   classCount: 'u32',
@@ -366,6 +377,8 @@ export const controlStruct: NativeStruct<ControlField> = struct('fs_control', {
   maps: 'u32',
   mapsMax: 'u32',
   isThinning: 'u32',
+  /** Faults whose thread was woken on the processor of the native thread: placement.h. */
+  handed: 'u32',
   /** For tests, by NativeCallName: one in this many calls fails (0: none) with this errno; calls so far. */
   failEvery: ['u32', NativeConst.CALLS],
   failErrno: ['u32', NativeConst.CALLS],
@@ -414,6 +427,8 @@ export function layoutHeader(): string {
   };
   for (const [name, value] of Object.entries(NativeConst)) define(name, value);
   for (const [name, value] of Object.entries(NativePage)) define(`PAGE_${upper(name)}`, value);
+  for (const [name, value] of Object.entries(NativePlacement))
+    define(`PLACEMENT_${upper(name)}`, value);
   for (const [name, value] of Object.entries(ArrivalFlag)) define(`ARRIVAL_${upper(name)}`, value);
   for (const [name, value] of Object.entries(NativeCallName)) define(`CALL_${upper(name)}`, value);
   for (const { name, fields, bytes } of nativeStructs) {

@@ -25,12 +25,14 @@
 #define SYS_gettid 186
 #define SYS_futex 202
 #define SYS_sched_setaffinity 203
+#define SYS_sched_getaffinity 204
 #define SYS_tgkill 234
 #define SYS_openat 257
 #define SYS_ppoll 271
 #define SYS_fallocate 285
 #define SYS_process_vm_readv 310
 #define SYS_clock_gettime 228
+#define SYS_getcpu 309
 #else
 #define SYS_ioctl 29
 #define SYS_ftruncate 46
@@ -46,10 +48,12 @@
 #define SYS_nanosleep 101
 #define SYS_clock_gettime 113
 #define SYS_sched_setaffinity 122
+#define SYS_sched_getaffinity 123
 #define SYS_sched_yield 124
 #define SYS_tgkill 131
 #define SYS_rt_sigaction 134
 #define SYS_rt_sigprocmask 135
+#define SYS_getcpu 168
 #define SYS_getpid 172
 #define SYS_gettid 178
 #define SYS_mmap 222

@@ -3,68 +3,15 @@
 #define MESSAGES 16
 #define LOOK_MS 250
 #define LOOK_EVERY 4096
-#define FOLLOW_EVERY 32
 
 /* ---- thread ---- */
 
-/* Follows the faulting thread to its processor: waking another processor costs more than the fault. */
-struct follower {
-  uint32_t tid;
-  int fd;
-  uint32_t left;
-  int32_t cpu;
-};
-
-static int open_stat(uint32_t tid) {
-  char path[48] = "/proc/self/task/";
-  char digits[12];
-  int n = 0;
-  int at = 16;
-  do digits[n++] = (char)('0' + tid % 10);
-  while ((tid /= 10) != 0);
-  while (n > 0) path[at++] = digits[--n];
-  const char *tail = "/stat";
-  while (*tail) path[at++] = *tail++;
-  path[at] = 0;
-  return (int)sys6(SYS_openat, AT_FDCWD, (long)path, O_RDONLY_CLOEXEC, 0, 0, 0);
-}
-
-/* The processor on which a thread ran last: field 39, the 37th after the name. */
-static int32_t processor_of(int fd) {
-  char text[512];
-  long n = sys6(SYS_pread64, fd, (long)text, sizeof(text) - 1, 0, 0, 0);
-  long at = n - 1;
-  if (n <= 0) return -1;
-  while (at > 0 && text[at] != ')') at--;
-  int field = 2;
-  for (; at < n && field < 39; at++) field += text[at] == ' ';
-  if (at >= n || text[at] < '0' || text[at] > '9') return -1;
-  int32_t cpu = 0;
-  for (; at < n && text[at] >= '0' && text[at] <= '9'; at++) cpu = cpu * 10 + (text[at] - '0');
-  return cpu;
-}
-
-static void follow(struct follower *f, uint32_t tid) {
-  if (f->tid == tid && f->left-- > 0) return;
-  if (f->tid != tid) {
-    if (f->fd >= 0) sys(SYS_close, f->fd, 0, 0);
-    f->fd = open_stat(tid);
-    f->tid = tid;
-  }
-  f->left = FOLLOW_EVERY;
-  int32_t cpu = f->fd < 0 ? -1 : processor_of(f->fd);
-  if (cpu < 0 || cpu >= 1024 || cpu == f->cpu) return;
-  uint64_t mask[16] = {0};
-  mask[cpu >> 6] = 1ull << (cpu & 63);
-  if (sys(SYS_sched_setaffinity, 0, sizeof(mask), mask) == 0) f->cpu = cpu;
-}
-
-/* Serves one message; waits while other native code holds the page. */
-static void serve_message(control *c, const struct uffd_msg *m) {
+/* Serves one message; waits while other native code holds the page. `h`: null, or its thread is handed over. */
+static void serve_message(control *c, const struct uffd_msg *m, struct handover *h) {
   uint32_t flags = (uint32_t)m->flags & (UFFD_FLAG_WRITE | UFFD_FLAG_WP);
   uint64_t page_at = m->address & ~(uint64_t)(PAGE - 1);
   for (int tries = 0;; tries++) {
-    int result = serve_at(c, page_at, flags, tries == 0);
+    int result = serve_at(c, page_at, flags, tries == 0, h);
     if (result == AGAIN) {
       wait_turn(tries);
       continue;
@@ -80,10 +27,15 @@ static long read_messages(control *c, struct uffd_msg *messages) {
   return n <= 0 ? 0 : n / (long)sizeof(struct uffd_msg);
 }
 
-/* Waits for messages; returns 0 when the thread must end. */
-static int wait_messages(control *c, struct uffd_msg *messages, long *n) {
+/*
+ * Waits for messages; returns 0 when the thread must end. After a hand-over the faulting thread runs only when this one
+ * waits, so there is no message yet: polling first saves a call that fails.
+ */
+static int wait_messages(control *c, struct uffd_msg *messages, long *n, struct handover *h) {
   int64_t end = c->spinUs == 0 ? 0 : now_of(c) + c->spinUs * 1000ll;
-  while ((*n = read_messages(c, messages)) == 0) {
+  int is_poll_first = h->cpu >= 0 && end == 0;
+  while (is_poll_first || (*n = read_messages(c, messages)) == 0) {
+    is_poll_first = 0;
     if (end != 0 && now_of(c) < end) {
       for (int i = 0; i < 50; i++) pause_cpu();
       continue;
@@ -92,6 +44,7 @@ static int wait_messages(control *c, struct uffd_msg *messages, long *n) {
     struct timespec64 t = {0, LOOK_MS * 1000000ll};
     long ready = sys_or_fail(c, FS_CALL_POLL, SYS_ppoll, (long)fds, 2, (long)&t, 0, 8, 0);
     if (ready > 0 && fds[1].revents != 0) return 0;
+    if (ready == 0) release(h);
     if (ready == 0 && engine_is_gone(c)) return 0;
   }
   return 1;
@@ -113,21 +66,25 @@ static void *thread_main(void *argument) {
   control *c = argument;
   struct uffd_msg messages[MESSAGES];
   struct follower f = {0, -1, 0, -1};
+  struct handover h;
   uint64_t all = ~0ull;
   long n = 0;
   long read = 0;
   sys6(SYS_rt_sigprocmask, SIG_SETMASK, (long)&all, 0, 8, 0, 0);
   store(&c->threadTid, (int32_t)sys(SYS_gettid, 0, 0, 0));
-  while (wait_messages(c, messages, &n)) {
+  begin_handover(&h);
+  while (wait_messages(c, messages, &n, &h)) {
     if ((read += n) > LOOK_EVERY) { /* under continuous faults, this is the only check */
       read = 0;
       if (engine_is_gone(c)) break;
     }
+    if (n > 1) release(&h);
     wait_begins(c);
     for (long i = 0; i < n; i++) {
       if (messages[i].event != UFFD_EVENT_PAGEFAULT) continue;
-      if (c->placement == 1) follow(&f, messages[i].tid);
-      serve_message(c, &messages[i]);
+      if (c->placement == FS_PLACEMENT_FOLLOWS) follow(&f, messages[i].tid);
+      int is_handed_over = c->placement != FS_PLACEMENT_FOLLOWS && n == 1 && is_hand_over(c, &h, &messages[i]);
+      serve_message(c, &messages[i], is_handed_over ? &h : 0);
     }
     wait_ends(c);
   }
@@ -222,7 +179,7 @@ static int has_ended(control *c, uint64_t address) {
 static int serve_signal(control *c, uint64_t address, uint32_t flags) {
   uint64_t page_at = address & ~(uint64_t)(PAGE - 1);
   for (int tries = 0;; tries++) {
-    int result = serve_at(c, page_at, flags, tries == 0);
+    int result = serve_at(c, page_at, flags, tries == 0, 0);
     if (result == SERVED) return 1;
     if (result < 0) return has_ended(c, page_at);
     if (result == LOST) return 0;

@@ -1,6 +1,7 @@
 /** How faults are served: openSwap({ faults }), FRONTSWAP_FAULTS, and what the swap reports about it. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
+import { availableParallelism } from 'node:os';
 import { test } from 'node:test';
 import type { FaultsMode } from '../../src/memory/memory-swap.ts';
 import { openSwap } from '../../src/memory/open-swap.ts';
@@ -61,6 +62,32 @@ for (const faults of ['thread', 'signal'] as const)
       if (i >= 495 && i < 515) expected[7] = 7;
       assert.deepEqual(page(i), expected, `page ${i}`);
     }
+  });
+
+/** Opens a swap with `sameCore`, faults, and prints how many threads may run on one processor only. */
+const pinnedThreads = (faults: FaultsMode): string => `
+  import { readdirSync, readFileSync } from 'node:fs';
+  import { openSwap } from ${JSON.stringify(index)};
+  const swap = openSwap({ faults: '${faults}', sameCore: true });
+  const region = swap.map({ bytes: 2 ** 23, residentBytes: 2 ** 20 });
+  new Uint8Array(region.buffer).fill(7);
+  const statuses = readdirSync('/proc/self/task').map((t) => readFileSync('/proc/self/task/' + t + '/status', 'utf8'));
+  console.log(statuses.filter((s) => /^Cpus_allowed_list:\\s*\\d+$/m.test(s)).length);
+  process.exit(0);
+`;
+
+for (const [faults, pinned] of [
+  ['javascript', 2],
+  ['thread', 2],
+  ['signal', 1],
+] as const)
+  test(`${faults}: with sameCore, only the threads that fault and serve share a processor`, {
+    ...options,
+    skip: options.skip || (availableParallelism() < 2 && 'one processor'),
+  }, async () => {
+    const args = ['--input-type=module', '--eval', pinnedThreads(faults)];
+    const ending = await endingOf(spawn(process.execPath, args));
+    assert.deepEqual([ending.stdout, ending.code], [`${pinned}\n`, 0], ending.stderr);
   });
 
 test(
