@@ -12,6 +12,13 @@ export interface PageRelease {
    * @returns false if the system cannot release them: the pages keep their content and stay resident
    */
   release(at: number, length: number): boolean;
+  /**
+   * Releases several ranges at once. Without this method, release() is called for each.
+   * @param ranges position and length of each range, in turns, as for release()
+   * @param count number of ranges, 1 .. 512
+   * @returns false if the system cannot release all of them; some may be released
+   */
+  releaseRanges?(ranges: Uint32Array, count: number): boolean;
 }
 
 /** Makes a PageRelease for one memory. */

@@ -23,13 +23,14 @@
  * If the system cannot release pages, the budget reserves a whole run when it is allocated: its unused pages could
  * not pay for another run later. So no run lacks pages to grow into while others have free ones.
  *
- * Cost: alloc, use, unuse and free O(1) (a few dozen instructions); releaseFree one system call per run of free pages.
+ * Cost: alloc, use, unuse and free O(1) (a few dozen instructions); releaseFree one system call per 512 runs of free pages.
  */
 import { assert } from '../base/assert.ts';
 import { popcount } from '../base/bits.ts';
-import { PAGE_BYTES, PAGE_SHIFT } from '../base/units.ts';
+import { PAGE_BYTES } from '../base/units.ts';
 import type { Budget } from './budget.ts';
 import { noRelease, type PageRelease } from './ops.ts';
+import { ReleaseBatch } from './release-batch.ts';
 import { zeroTail } from './zero-tail.ts';
 
 export const CHUNK_PAGES = 32;
@@ -141,6 +142,7 @@ export class PageRuns {
   readonly #releasable: Int32Array;
   readonly #budget: Budget;
   readonly #pageRelease: PageRelease;
+  readonly #batch: ReleaseBatch;
   /** The system releases pages. */
   #isReleasing: boolean;
   #cursor = 0;
@@ -159,6 +161,7 @@ export class PageRuns {
     this.#releasable = new Int32Array(buffer, at, Math.ceil(this.#chunks / 32));
     this.#budget = budget;
     this.#pageRelease = pageRelease;
+    this.#batch = new ReleaseBatch(pageRelease);
     this.#isReleasing = pageRelease !== noRelease;
   }
 
@@ -247,51 +250,58 @@ export class PageRuns {
    * chunk, and at most `chunksMax` chunks. Returns the number of pages released.
    */
   releaseFree(keepPages: number, chunksMax: number): number {
+    const batch = this.#batch;
     let released = 0;
     let left = chunksMax;
     const words = this.#releasable.length;
     const start = this.#cursor;
-    for (let i = 0; i < words && this.dirtyFreePages > keepPages && left > 0; i++) {
+    for (let i = 0; i < words && left > 0; i++) {
+      if (this.dirtyFreePages - batch.pages <= keepPages) break;
       const at = (start + i) % words;
+      this.#cursor = at;
       for (let w = this.#releasable[at]!; w !== 0 && left > 0; w &= w - 1) {
-        if (this.dirtyFreePages <= keepPages) break;
-        const pages = this.#releaseChunk((at << 5) + lowestBit(w));
-        if (pages < 0) return released;
-        released += pages;
+        if (this.dirtyFreePages - batch.pages <= keepPages) break;
+        this.#addToBatch((at << 5) + lowestBit(w));
         left--;
+        if (!batch.isFull) continue;
+        const pages = this.#releaseBatch();
+        if (pages === 0) return released;
+        released += pages;
       }
-      if (this.#releasable[at] === 0) this.#cursor = (at + 1) % words;
     }
-    return released;
+    return released + this.#releaseBatch();
   }
 
-  /** Releases the free pages of one chunk and their bytes. Returns their number, or -1 if the system refuses. */
-  #releaseChunk(chunk: number): number {
-    const pages = this.#punch(chunk);
+  #addToBatch(chunk: number): void {
+    const first = this.#firstPage + (chunk << CHUNK_SHIFT);
+    this.#batch.add(chunk, first, this.#dirtyFree(chunk));
+  }
+
+  /** Releases the pages of the batch and their bytes. Returns their number; 0 if the system refuses. */
+  #releaseBatch(): number {
+    const pages = this.#punch();
     if (pages > 0) this.#budget.release(pages * PAGE_BYTES);
     return pages;
   }
 
-  /** Like #releaseChunk(), but does not change the budget. */
-  #punch(chunk: number): number {
-    const row = chunk * ROW;
-    const first = this.#firstPage + (chunk << CHUNK_SHIFT);
-    let free = this.#dirtyFree(chunk);
-    const pages = popcount(free);
-    while (free !== 0) {
-      const at = lowestBit(free);
-      const rest = ~(free >>> at);
-      const length = rest === 0 ? 32 : lowestBit(rest);
-      this.#isReleasing = this.#pageRelease.release(
-        (first + at) * PAGE_BYTES,
-        length << PAGE_SHIFT,
-      );
-      if (!this.#isReleasing) return -1;
-      free &= ~(maskOf(length) << at);
+  /**
+   * Like #releaseBatch(), but does not change the budget. The rows change after the pages are released: if the process is
+   * killed in between, `dirty` says too much, not too little.
+   */
+  #punch(): number {
+    const batch = this.#batch;
+    const { count } = batch;
+    if (count === 0) return 0;
+    let { pages } = batch;
+    this.#isReleasing = batch.release();
+    if (!this.#isReleasing) pages = 0;
+    for (let i = 0; this.#isReleasing && i < count; i++) {
+      const chunk = batch.chunkAt(i);
+      this.#rows[chunk * ROW + DIRTY] = this.#rows[chunk * ROW + USED]!;
+      this.#releasable[chunk >>> 5]! &= ~(1 << (chunk & 31));
     }
-    this.#rows[row + DIRTY] = this.#rows[row + USED]!;
-    this.#releasable[chunk >>> 5]! &= ~(1 << (chunk & 31));
     this.#lists[DIRTY_FREE]! -= pages;
+    batch.clear();
     return pages;
   }
 
@@ -422,7 +432,6 @@ export class PageRuns {
     this.#lists[TOUCHED] = touched;
     this.#lists[DIRTY_FREE] = 0;
     this.#releasable.fill(0);
-    let dirtyPages = 0;
     for (let chunk = touched - 1; chunk >= 0; chunk--) {
       const row = chunk * ROW;
       this.#rows[row + RUN] = run[chunk]!;
@@ -433,10 +442,14 @@ export class PageRuns {
       this.#lists[DIRTY_FREE]! += free;
       if (free > 0) {
         this.#releasable[chunk >>> 5]! |= 1 << (chunk & 31);
-        this.#punch(chunk);
+        this.#addToBatch(chunk);
+        if (this.#batch.isFull) this.#punch();
       }
-      dirtyPages += popcount(this.#rows[row + DIRTY]!);
     }
+    this.#punch();
+    let dirtyPages = 0;
+    for (let chunk = 0; chunk < touched; chunk++)
+      dirtyPages += popcount(this.#rows[chunk * ROW + DIRTY]!);
     const { buffer, byteOffset, byteLength } = this.#rows;
     const end = byteOffset + byteLength;
     zeroTail(buffer, byteOffset + touched * ROW_BYTES, end, this.#pageRelease);

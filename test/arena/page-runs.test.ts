@@ -13,6 +13,7 @@ import {
   PageRuns,
   pageRunsTableBytes,
 } from '../../src/arena/page-runs.ts';
+import { BATCH_RANGES, ReleaseBatch } from '../../src/arena/release-batch.ts';
 import { InvariantError } from '../../src/base/assert.ts';
 import { popcount } from '../../src/base/bits.ts';
 import type { Prng } from '../../src/base/prng.ts';
@@ -369,18 +370,66 @@ test('free pages are released to reserve the row of a new chunk', () => {
   assert.equal(twin.runs.verify(), twin.budget.usedBytes);
 });
 
-test('four free chunks are released in four calls', () => {
+/** Runs of eight pages in four chunks, all freed. */
+function fourFreeChunks(returns: FakeReturns): { runs: PageRuns; budget: Budget } {
   const pages = 32 * 4;
-  const returns = new FakeReturns();
   const budget = new Budget(0);
   const buffer = new ArrayBuffer((pages + 2) * 4096);
   const pageRelease = returns.over(new Uint8Array(buffer));
   const runs = new PageRuns({ buffer, tables: 0, firstPage: 2, pages, budget, pageRelease });
   const held = Array.from({ length: 16 }, () => runs.alloc(8, 8));
   for (const page of held) runs.free(page, 8);
-  assert.equal(runs.releaseFree(0, 100), pages);
-  assert.equal(returns.calls, 4);
+  return { runs, budget };
+}
+
+test('four free chunks, which are adjacent, are released in one call', () => {
+  const returns = new FakeReturns();
+  const { runs, budget } = fourFreeChunks(returns);
+  assert.equal(runs.releaseFree(0, 100), 128);
+  assert.equal(returns.calls, 1);
   assert.equal(budget.usedBytes, 4 * ROW_BYTES);
+});
+
+test('chunks whose release the system refuses still count as resident', () => {
+  const returns = new FakeReturns();
+  returns.callsUntilRefusal = 0;
+  const { runs, budget } = fourFreeChunks(returns);
+  assert.equal(runs.releaseFree(0, 100), 0);
+  assert.equal(runs.dirtyFreePages, 128);
+  assert.equal(runs.verify(), budget.usedBytes);
+  returns.callsUntilRefusal = Number.POSITIVE_INFINITY;
+  assert.equal(runs.releaseFree(0, 100), 128);
+});
+
+test('scattered pages are released in one call up to the limit of a batch, then in two', () => {
+  const most = BATCH_RANGES / 16; // every other page of a chunk is a range
+  for (const [chunks, calls] of [
+    [1, 1],
+    [most, 1],
+    [most + 1, 2],
+    [2 * most, 2],
+    [2 * most + 1, 3],
+  ] as const) {
+    const twin = new Twin(32 * chunks, 0);
+    for (let i = 0; i < 32 * chunks; i++) assert.ok(twin.alloc(1));
+    for (const run of twin.held) if (run.page % 2 === 0) twin.freeRun(run);
+    twin.returns.groupCalls = 0;
+    assert.equal(twin.runs.releaseFree(0, chunks), 16 * chunks);
+    assert.equal(twin.returns.groupCalls, calls, `${chunks} chunks`);
+    assert.equal(twin.runs.dirtyFreePages, 0);
+    assert.equal(twin.runs.verify(), twin.budget.usedBytes);
+  }
+});
+
+test('a batch that is refused ends the release; those before it are released', () => {
+  const chunks = BATCH_RANGES / 16 + 4;
+  const twin = new Twin(32 * chunks, 0);
+  for (let i = 0; i < 32 * chunks; i++) assert.ok(twin.alloc(1));
+  for (const run of twin.held) if (run.page % 2 === 0) twin.freeRun(run);
+  twin.returns.callsUntilRefusal = BATCH_RANGES + 5;
+  assert.equal(twin.runs.releaseFree(0, chunks), BATCH_RANGES);
+  assert.equal(twin.runs.dirtyFreePages, 64);
+  assert.equal(twin.runs.verify(), twin.budget.usedBytes);
 });
 
 test('freeing pages that are not all allocated is an InvariantError', () => {
@@ -391,4 +440,55 @@ test('freeing pages that are not all allocated is an InvariantError', () => {
   assert.throws(() => twin.runs.free(page, 4), InvariantError);
   assert.throws(() => twin.runs.free(1, 1), InvariantError, 'a page below the first');
   assert.throws(() => twin.runs.free(3 + 64, 1), InvariantError, 'a page past the last');
+});
+
+/** Adds chunks with these free pages, and returns the ranges that are released: pages, in order. */
+function rangesOf(chunks: readonly (readonly [first: number, free: number])[]): number[][] {
+  const ranges: number[][] = [];
+  const release = (at: number, length: number): boolean => {
+    ranges.push([at / 4096, length / 4096]);
+    return true;
+  };
+  const batch = new ReleaseBatch({ release });
+  chunks.forEach(([first, free], index) => {
+    batch.add(index, first, free);
+  });
+  assert.equal(batch.count, chunks.length);
+  assert.ok(batch.release());
+  return ranges;
+}
+
+test('a batch has the free pages of its chunks, adjacent ones in one range', () => {
+  assert.deepEqual(rangesOf([[64, -1]]), [[64, 32]]);
+  assert.deepEqual(rangesOf([[64, 1]]), [[64, 1]]);
+  assert.deepEqual(rangesOf([[64, 1 << 31]]), [[95, 1]]);
+  assert.deepEqual(rangesOf([[64, 0x7fff_fffe]]), [[65, 30]]);
+  assert.deepEqual(rangesOf([[64, ~1]]), [[65, 31]]);
+  const twoChunks = rangesOf([
+    [32, 0b1101 | (1 << 31)],
+    [64, 0b11],
+    [128, 1],
+  ]);
+  assert.deepEqual(twoChunks, [
+    [32, 1],
+    [34, 2],
+    [63, 3],
+    [128, 1],
+  ]);
+  // The last page below 4 GiB.
+  assert.deepEqual(rangesOf([[2 ** 20 - 32, -1]]), [[2 ** 20 - 32, 32]]);
+});
+
+randomTest('the ranges of a batch are the pages that were added', 3000, (prng, steps) => {
+  const chunks: (readonly [number, number])[] = [];
+  const expected = new Set<number>();
+  for (let i = 0, first = 32; i < Math.min(steps, 30); i++, first += 32 * (1 + prng.below(2))) {
+    const free = prng.u32() | (1 << prng.below(32)) | 0;
+    chunks.push([first, free]);
+    for (let bit = 0; bit < 32; bit++) if (isSet(free, bit)) expected.add(first + bit);
+  }
+  const found = rangesOf(chunks).flatMap(([page, length]) =>
+    Array.from({ length: length! }, (_, i) => page! + i),
+  );
+  assert.deepEqual(found, [...expected]);
 });

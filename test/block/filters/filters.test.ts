@@ -70,6 +70,32 @@ test('stats count bios, bytes, results and latency by operation', () => {
   assert.equal(disk.latency(BioOp.read).count, 2);
 });
 
+test('stats of a synchronous disk read the clock once for all bios of a tick', () => {
+  let nowNs = 0;
+  let readings = 0;
+  const clock = {
+    nowNs(): number {
+      readings++;
+      nowNs += 100;
+      return nowNs;
+    },
+  };
+  const disk = statsDisk(ramzswap(), clock);
+  const sender = new Sender(disk, new FakeClock());
+  const write = (page: number): unknown =>
+    sender.submit({ op: BioOp.write, offset: page * PAGE, data: stamp(PAGE, 1) });
+  for (let page = 0; page < 3; page++) write(page); // at 100, 200, 300
+  sender.drain(1);
+  assert.equal(readings, 4, 'one for each submit, one for the tick');
+  assert.equal(disk.latency(BioOp.write).sum, 300 + 200 + 100);
+  sender.drain(1);
+  assert.equal(readings, 4, 'none for a tick without bios');
+  write(3);
+  sender.drain(1);
+  assert.equal(readings, 6, 'the next tick reads it again');
+  assert.equal(disk.latency(BioOp.write).sum, 700);
+});
+
 test('stats count noSpace, refused bios and faults separately', () => {
   const sender = (next: Disk): ReturnType<typeof statsDisk> => {
     const disk = statsDisk(next, new FakeClock());
