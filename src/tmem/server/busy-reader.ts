@@ -10,7 +10,7 @@
 import { type BusyPoll, POLLS_MAX } from '../../os/linux/busy-poll.ts';
 
 /** Requests, or groups of them, that are served without a look at the event loop. */
-export const SERVED_MAX = 64;
+export const SERVED_MAX = 8;
 
 export class BusyReader {
   readonly #receive: (fd: number) => number;

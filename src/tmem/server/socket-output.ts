@@ -7,7 +7,7 @@ export class SocketOutput extends TmemOutput {
 
   /** @param io null: all bytes go through the stream */
   constructor(io: DirectIo | null) {
-    super(Buffer.allocUnsafeSlow(OUTPUT_BYTES));
+    super(new Uint8Array(OUTPUT_BYTES));
     this.#send = io?.sender(this.bytes) ?? null;
   }
 

@@ -26,7 +26,7 @@ function flushRequest(): Uint8Array {
 }
 
 test(
-  'a client that always has a request ready waits for the event loop after 64 of them',
+  'a client that always has a request ready waits for the event loop after eight of them',
   options,
   async () => {
     const request = flushRequest();
