@@ -1,7 +1,7 @@
 /**
  * The tmem socket of a host next to redis-server, over Unix sockets, from one client that blocks in its calls: one
- * request at a time, and 32 pages in flight. Both clients are this project's own (remote/link.ts), so that the difference is that
- * of servers and protocols. Wall time, because a round trip is mostly waiting. The contenders alternate in each round.
+ * request at a time, and 32 pages in flight. Both clients are this project's own (remote/link.ts), and both poll before they
+ * sleep, so that the difference is that of servers and protocols. Wall time, because a round trip is mostly waiting. The contenders alternate in each round.
  */
 import { randomBytes } from 'node:crypto';
 import { askTmemSet } from '../src/host/tmem-client.ts';

@@ -5,6 +5,7 @@ import { Budget } from '../arena/budget.ts';
 import type { PageReleaseFactory } from '../arena/ops.ts';
 import { SwapError } from '../base/errors.ts';
 import { PAGE_BYTES } from '../base/units.ts';
+import { systemDirectIo } from '../os/linux/direct-io.ts';
 import { systemHasHungUp } from '../os/linux/hang-up.ts';
 import { systemPeerCredentials } from '../os/linux/peer-credentials.ts';
 import { systemError } from '../os/system-error.ts';
@@ -88,6 +89,7 @@ export function createTmem(
     ...{ tmem, access, cap, clientsMax, log },
     peer: systemPeerCredentials(process.platform),
     hasHungUp: systemHasHungUp(process.platform),
+    directIo: systemDirectIo(process.platform),
   });
   return new TmemPart(server, tmem, budget);
 }

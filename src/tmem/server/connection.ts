@@ -5,6 +5,8 @@
  *                      ▲         │            └ not all accepted: stalled, no reads until it drains
  *                      └─ carry ─┘ unprocessed input
  *
+ * After the input of an event, a connection without competitors also polls for the next one (busy-reader.ts).
+ *
  * A connection waits for bytes (reading), for the socket to drain (stalled), for its turn (queued; net/turns.ts), or for its
  * end (closing).
  *
@@ -18,11 +20,12 @@ import type { Socket } from 'node:net';
 import type { Input } from '../../base/input.ts';
 import { RECEIVE_BYTES, type SocketBuffers } from '../../net/buffers.ts';
 import { Carry } from '../../net/carry.ts';
-import type { Flow, Served, Turns } from '../../net/turns.ts';
+import { type Flow, LONE_GRANT, type Served, type Turns } from '../../net/turns.ts';
 import { descriptorOf } from '../../os/socket.ts';
-import type { TmemOutput } from '../protocol/output.ts';
 import { Stop, TmemSession } from '../protocol/session.ts';
+import { type BusyReader, SERVED_MAX } from './busy-reader.ts';
 import type { UserConnection } from './client-table.ts';
+import type { SocketOutput } from './socket-output.ts';
 
 /** Reads that fill the buffer, 128 KiB each, in one turn of a connection that has no competitor. */
 const FULL_READS_MAX = 4;
@@ -30,8 +33,10 @@ const NO_BYTES = new Uint8Array(0);
 
 /** The server, as its connections see it. */
 export interface TmemOwner {
-  readonly buffers: SocketBuffers<TmemOutput>;
+  readonly buffers: SocketBuffers<SocketOutput>;
   readonly turns: Turns;
+  /** Null: input arrives only by events. */
+  readonly busyReader: BusyReader | null;
   /** Whether the peer of a socket has disconnected, even if some of its bytes have not been read. */
   hasHungUp(descriptor: number): boolean;
   /** The socket has not accepted the current output; the connection keeps it. */
@@ -55,8 +60,10 @@ export class TmemConnection implements Served {
   readonly #carry: Carry;
   #socket: Socket | null = null;
   #fullReads = 0;
+  /** Work since the last event. */
+  #work = 0;
   /** The output that the socket has not accepted yet. */
-  #unsent: TmemOutput | null = null;
+  #unsent: SocketOutput | null = null;
   #isQueued = false;
   #isErrorLogged = false;
 
@@ -99,6 +106,20 @@ export class TmemConnection implements Served {
       (!turns.isAlone(this.flow) || ++this.#fullReads % FULL_READS_MAX === 0)
     )
       this.#queueAndPause();
+  }
+
+  /** The same, for an event of the socket; polls for more. */
+  receivedByEvent(count: number): void {
+    const { busyReader, turns } = this.#owner;
+    this.#work = 0;
+    this.received(count);
+    if (busyReader === null || !busyReader.begins(this) || !turns.isAlone(this.flow)) return;
+    for (let served = 0; served < SERVED_MAX && this.#work < LONE_GRANT; served++) {
+      if (!this.#mayRead || turns.waitingCount > 0) return;
+      const more = busyReader.receive(this.descriptor);
+      if (more === 0) return;
+      this.received(more);
+    }
   }
 
   /** For sockets that deliver chunks of their own. */
@@ -161,6 +182,7 @@ export class TmemConnection implements Served {
     for (let grant = turns.grant(this); ; ) {
       at = session.receive(input, at, end, buffers.out, grant);
       grant -= session.work;
+      this.#work += session.work;
       turns.charge(this.flow, session.work);
       if (buffers.out.length > 0) this.#send(buffers.out);
       if (session.stop === Stop.ended) {
@@ -180,7 +202,7 @@ export class TmemConnection implements Served {
   }
 
   /** Writes the output. If the socket does not accept all of it, keeps it and stops reading until it has drained. */
-  #send(out: TmemOutput): void {
+  #send(out: SocketOutput): void {
     const socket = this.#socket;
     if (socket === null || socket.destroyed) {
       out.clear();
@@ -188,7 +210,9 @@ export class TmemConnection implements Served {
       return;
     }
     this.#owner.moved(0, out.length);
-    socket.write(out.bytes.subarray(0, out.length));
+    const sent = out.sendNow(this.descriptor);
+    // The stream takes the rest, and reports an error of the socket.
+    if (sent < out.length) socket.write(out.bytes.subarray(sent, out.length));
     if (socket.writableLength === 0) {
       out.clear();
       return;
@@ -241,6 +265,7 @@ export class TmemConnection implements Served {
 
   #release(): void {
     this.isClosing = true;
+    this.#owner.busyReader?.forget(this);
     this.#carry.drop();
     this.#returnUnsent();
     this.#socket = null;

@@ -9,13 +9,15 @@ import type { Socket } from 'node:net';
 import { SocketBuffers } from '../../net/buffers.ts';
 import { Listeners } from '../../net/listeners.ts';
 import { Flow, Turns } from '../../net/turns.ts';
+import type { DirectIo } from '../../os/linux/direct-io.ts';
 import type { PeerCredentials } from '../../os/linux/peer-credentials.ts';
 import { descriptorOf, withSharedBuffer } from '../../os/socket.ts';
-import { OUTPUT_BYTES, TmemOutput } from '../protocol/output.ts';
 import { REQUEST_PART_BYTES_MAX } from '../protocol/wire.ts';
 import type { Tmem } from '../tmem.ts';
+import { BusyReader } from './busy-reader.ts';
 import { ClientTable, CONNECTIONS_PER_USER, type TmemUser } from './client-table.ts';
 import { TmemConnection, type TmemOwner } from './connection.ts';
+import { SocketOutput } from './socket-output.ts';
 
 /** Outputs of clients with unread replies: 16 MiB. */
 const STALLED_MAX = 64;
@@ -44,6 +46,8 @@ export interface TmemServerOptions {
   readonly log: (line: string) => void;
   /** Monotonic clock, ms. */
   readonly nowMs?: () => number;
+  /** Null or absent: all bytes go through Node's streams. */
+  readonly directIo?: DirectIo | null;
   /** False: use 'data' events instead of the shared buffer. */
   readonly sharedBuffer?: boolean;
 }
@@ -60,10 +64,8 @@ export interface TmemServerStats {
 
 export class TmemServer implements TmemOwner {
   readonly clients: ClientTable;
-  readonly buffers: SocketBuffers<TmemOutput> = new SocketBuffers(
-    REQUEST_PART_BYTES_MAX,
-    () => new TmemOutput(Buffer.allocUnsafeSlow(OUTPUT_BYTES)),
-  );
+  readonly buffers: SocketBuffers<SocketOutput>;
+  readonly busyReader: BusyReader | null;
   readonly turns: Turns = new Turns(() => {});
   readonly #options: TmemServerOptions;
   readonly #nowMs: () => number;
@@ -84,6 +86,10 @@ export class TmemServer implements TmemOwner {
 
   constructor(options: TmemServerOptions) {
     this.#options = options;
+    const { directIo: io = null } = options;
+    this.buffers = new SocketBuffers(REQUEST_PART_BYTES_MAX, () => new SocketOutput(io));
+    this.busyReader =
+      io === null ? null : new BusyReader(io.receiver(this.buffers.received), io.busyPoll);
     this.#nowMs = options.nowMs ?? ((): number => performance.now());
     this.clients = new ClientTable({
       tmem: options.tmem,
@@ -219,7 +225,7 @@ export class TmemServer implements TmemOwner {
     const shared =
       this.#options.sharedBuffer === false
         ? null
-        : withSharedBuffer(socket, this.buffers.received, (n) => connection.received(n));
+        : withSharedBuffer(socket, this.buffers.received, (n) => connection.receivedByEvent(n));
     const used = shared ?? socket;
     connection.open(used);
     used.once('close', () => this.#closed(connection));

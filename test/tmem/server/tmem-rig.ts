@@ -1,5 +1,6 @@
 /** A tmem server in this process, on a socket of its own, over a real store. */
 import { Budget } from '../../../src/arena/budget.ts';
+import { systemDirectIo } from '../../../src/os/linux/direct-io.ts';
 import { systemHasHungUp } from '../../../src/os/linux/hang-up.ts';
 import { systemPeerCredentials } from '../../../src/os/linux/peer-credentials.ts';
 import { Store } from '../../../src/store/store.ts';
@@ -46,6 +47,7 @@ export async function tmemRig({
     clientsMax: 256,
     peer: systemPeerCredentials(process.platform),
     hasHungUp: systemHasHungUp(process.platform),
+    directIo: systemDirectIo(process.platform),
     log: (line) => log.push(line),
     nowMs: () => performance.now() + ahead.ms,
     ...about,
