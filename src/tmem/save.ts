@@ -1,7 +1,7 @@
 /**
  * Save: writes a client's pools and persistent pages to a byte stream while the client keeps running.
  *
- *   step(sink, pages)  sends pages not sent yet, including new ones; returns 0 when none is left
+ *   step(sink, pages)  sends pages not sent yet, including new ones, until `isCaughtUp`
  *   finish(sink)       freezes the client, sends the remaining pages, and marks which sent pages are still valid
  *
  * Each page row stores the number under which it was sent (PageTable's mark). A page that is flushed or replaced loses its
@@ -9,7 +9,8 @@
  * are those whose numbers no row has at the end.
  *
  * finish() alone is a plain save. step() until it returns little, then finish(), is a live handover: the client is frozen
- * only during finish(), which sends the remaining pages and scans every row.
+ * only during finish(), which sends the remaining pages and scans every row. A client that is frozen from the start needs
+ * little of finish(): the host of a tmem socket saves in steps that way.
  *
  * Memory: one record, and in finish() one bit per page sent.
  */
@@ -38,12 +39,18 @@ export class Save implements Disposable {
   readonly #words = new Uint32Array(6);
   /** By pool number: the serial of the pool that the stream announced, 0 = none. */
   readonly #announced = new Float64Array(POOLS_PER_CLIENT);
+  readonly #isSaved: (pool: number) => boolean;
   #row = 1;
+  /** Rows visited since the last one with a page to send. */
+  #idleRows = 0;
   #hasHeader = false;
   #live = true;
 
-  /** @throws SwapError ERR_ARG_UNKNOWN: no such client; ERR_ARG_CONFLICT: it is being saved */
-  constructor(tmem: Tmem, client: number) {
+  /**
+   * @param isSaved whether to save the pool with this number, asked whenever it matters; default: all pools
+   * @throws SwapError ERR_ARG_UNKNOWN: no such client; ERR_ARG_CONFLICT: it is being saved
+   */
+  constructor(tmem: Tmem, client: number, isSaved: (pool: number) => boolean = () => true) {
     const saved = tmem.clientOf(client);
     if (saved === null)
       throw new SwapError('ERR_ARG_UNKNOWN', `tmem client ${client} does not exist`, { client });
@@ -54,6 +61,7 @@ export class Save implements Disposable {
     saved.isBeingSaved = true;
     this.#tmem = tmem;
     this.#client = saved;
+    this.#isSaved = isSaved;
     const { pages } = tmem.index;
     for (let row = 1; row < pages.end; row++) if (this.#poolOf(row) !== null) pages.setMark(row, 0);
   }
@@ -70,16 +78,27 @@ export class Save implements Disposable {
     this[Symbol.dispose]();
   }
 
-  /** Sends up to `pagesMax` pages; returns how many. */
-  step(sink: Sink, pagesMax: number): number {
+  /** Whether no page was left to send when step() last visited each row. */
+  get isCaughtUp(): boolean {
+    return this.#idleRows >= this.#tmem.index.pages.end - 1;
+  }
+
+  /**
+   * Sends up to `pagesMax` pages; returns how many.
+   * @param rowsMax maximum number of rows to visit: it bounds the time of the call
+   */
+  step(sink: Sink, pagesMax: number, rowsMax: number = Number.MAX_SAFE_INTEGER): number {
     this.#begin(sink);
     const { pages } = this.#tmem.index;
     let sent = 0;
-    for (let left = pages.end - 1; left > 0 && sent < pagesMax; left--) {
+    for (let left = Math.min(rowsMax, pages.end - 1); left > 0 && sent < pagesMax; left--) {
       if (this.#row >= pages.end) this.#row = 1;
       const row = this.#row++;
       const pool = this.#poolOf(row);
-      if (pool !== null && pages.markOf(row) === 0 && this.#sendPage(sink, row, pool)) sent++;
+      this.#idleRows++;
+      if (pool === null || pages.markOf(row) !== 0 || !this.#sendPage(sink, row, pool)) continue;
+      sent++;
+      this.#idleRows = 0;
     }
     return sent;
   }
@@ -91,7 +110,7 @@ export class Save implements Disposable {
     this.step(sink, Number.MAX_SAFE_INTEGER);
     for (let local = 0; local < POOLS_PER_CLIENT; local++) {
       const pool = this.#client.pools[local]!;
-      if (pool !== null) this.#announce(sink, local, pool);
+      if (pool !== null && this.#isSaved(local)) this.#announce(sink, local, pool);
       else if (this.#announced[local] !== 0) {
         this.#view.setUint32(4, local, true);
         this.#send(sink, stream.RecordType.dropPool);
@@ -115,13 +134,14 @@ export class Save implements Disposable {
     sink(this.#record.subarray(0, stream.HEADER_BYTES));
   }
 
-  /** The row's pool if it is a persistent pool of the client, else null. */
+  /** The row's pool if it is a persistent pool of the client that is saved, else null. */
   #poolOf(row: number): Pool | null {
     const { pages, objects, pools } = this.#tmem.index;
     const object = pages.objectOf(row);
     if (object === 0) return null;
     const pool = pools[objects.poolOf(object)]!;
-    return pool?.persistent && pool.owner === this.#client ? pool : null;
+    if (!pool?.persistent || pool.owner !== this.#client) return null;
+    return this.#isSaved(this.#client.pools.indexOf(pool)) ? pool : null;
   }
 
   #sendPage(sink: Sink, row: number, pool: Pool): boolean {
