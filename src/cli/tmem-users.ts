@@ -6,7 +6,7 @@ import { type Arguments, type Command, Exit, flag } from './command.ts';
 import { controlOption, onlyHost } from './disks.ts';
 import type { World } from './world.ts';
 
-const exitNote =
+export const exitNote =
   'Exit status: 0 done, 1 refused or failed, 2 wrong usage or no such user, 3 no host answers.';
 
 /** What a command about a user is about, and where it prints. */

@@ -1,8 +1,8 @@
 /**
  * Saves a user of the tmem socket to a file (user-file.ts), in steps, so that other users are served in between.
  *
- *   constructor ─▶ frozen ─▶ step(): head, pools and pages, a few at a time ─▶ last step(): the rest and the tail ─▶ frozen
- *                              └ disposed of before the last step: the user is as before
+ *   constructor ─▶ frozen ─▶ step(): head, pools and pages, a few at a time ─▶ last step(): the rest, the tail ─▶ end(): frozen
+ *                              └ disposed of without end(): the user is as before
  *
  * The user is frozen from the start, so that nothing new needs to be sent. Its gets and flushes go on: what it flushes
  * before the last step is not in the file. It stays frozen, because a page put later would be missing in the file.
@@ -11,6 +11,7 @@
  * divided: it scans every page row of the host, some nanoseconds each.
  */
 import { crc32 } from 'node:zlib';
+import { assert } from '../../base/assert.ts';
 import { SwapError } from '../../base/errors.ts';
 import { Save, type Sink } from '../save.ts';
 import type { ClientTable, TmemUser } from './client-table.ts';
@@ -82,16 +83,24 @@ export class UserSave implements Disposable {
       leftPools: this.#user.poolCount - kept.length,
     };
     sink(encodeTail(this.tail, this.#checksum));
-    this.#isEnded = true;
     return true;
   }
 
-  /** Before the last step: the user is again as it was before the save. */
+  /** The file has arrived: the user stays frozen. */
+  end(): void {
+    assert(this.tail !== null, 'the last step was done');
+    this.#isEnded = true;
+  }
+
+  /** Without end(), the user is again as it was before the save. */
   [Symbol.dispose](): void {
     if (this.#isEnded) return;
     this.#isEnded = true;
     this.#save[Symbol.dispose]();
-    if (!this.#wasFrozen) this.#table.tmem.thaw(this.#user.client);
+    const { tmem } = this.#table;
+    const { client } = this.#user;
+    const isSavedAgain = tmem.clientOf(client)?.isBeingSaved === true;
+    if (!this.#wasFrozen && !isSavedAgain) tmem.thaw(client);
   }
 
   #writeHead(write: Sink): void {

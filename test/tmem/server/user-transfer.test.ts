@@ -34,6 +34,7 @@ async function saved(rig: TmemRig, between: () => Promise<void> = async () => {}
   using save = new UserSave(clients, clients.find(uid)!);
   const chunks: Buffer[] = [];
   while (!save.step((chunk) => chunks.push(Buffer.from(chunk)))) await between();
+  save.end();
   return Buffer.concat(chunks);
 }
 
