@@ -14,7 +14,7 @@ import { crc32 } from 'node:zlib';
 import { assert } from '../../base/assert.ts';
 import { SwapError } from '../../base/errors.ts';
 import { Save, type Sink } from '../save.ts';
-import type { ClientTable, TmemUser } from './client-table.ts';
+import type { ClientTable, TmemUser, UserPool } from './client-table.ts';
 import { encodeHead, encodeTail, type FileTail, isKept } from './user-file.ts';
 
 /** Pages of a step: a little less than 64 KiB of a file. */
@@ -29,6 +29,8 @@ export class UserSave implements Disposable {
   readonly #user: TmemUser;
   readonly #save: Save;
   readonly #wasFrozen: boolean;
+  /** The pools to save. One that is opened later is empty, because the user is frozen. */
+  readonly #kept: ReadonlySet<UserPool>;
   /** CRC-32 of what was written. */
   #checksum = 0;
   #hasHead = false;
@@ -45,7 +47,8 @@ export class UserSave implements Disposable {
         `user ${uid} is being ${isBeingSaved ? 'saved' : 'restored'} already; wait until that ends`,
         { uid },
       );
-    if (!user.pools.some((pool) => pool !== null && isKept(pool)))
+    const kept = user.pools.filter((pool) => pool !== null).filter(isKept);
+    if (kept.length === 0)
       throw new SwapError(
         'ERR_ARG_UNKNOWN',
         `user ${uid} has no pool to save: only persistent pools with a uuid and a lease can be opened again`,
@@ -54,6 +57,7 @@ export class UserSave implements Disposable {
     this.#table = table;
     this.#user = user;
     this.#wasFrozen = frozen;
+    this.#kept = new Set(kept);
     this.#save = new Save(tmem, client, (pool) => this.#isSaved(pool));
     tmem.freeze(client);
   }
@@ -75,9 +79,9 @@ export class UserSave implements Disposable {
     // The stream says whether the restored user is frozen; finish() freezes this one again.
     if (!this.#wasFrozen) tmem.thaw(this.#user.client);
     const pages = save.finish(write);
-    const kept = this.#user.pools.filter((pool) => pool !== null && isKept(pool));
+    const kept = [...this.#kept].filter(({ number }) => this.#isSaved(number));
     this.tail = {
-      pools: kept.map((pool) => ({ pool: pool!.number, lease: pool!.lease, name: pool!.name })),
+      pools: kept.map(({ number: pool, lease, name }) => ({ pool, lease, name })),
       pages,
       damagedPages: save.damagedPages,
       leftPools: this.#user.poolCount - kept.length,
@@ -105,21 +109,17 @@ export class UserSave implements Disposable {
 
   #writeHead(write: Sink): void {
     this.#hasHead = true;
-    const { uid, client, isConfigured: hasOwnSettings, pools } = this.#user;
+    const { uid, client, isConfigured: hasOwnSettings } = this.#user;
     const { tmem } = this.#table;
-    const pages = pools.reduce(
-      (sum, pool) =>
-        pool !== null && isKept(pool)
-          ? sum + (tmem.poolOf(client, pool.number)?.counters.get('pages') ?? 0)
-          : sum,
-      0,
-    );
+    let pages = 0;
+    for (const { number } of this.#kept)
+      if (this.#isSaved(number)) pages += tmem.poolOf(client, number)?.counters.get('pages') ?? 0;
     const { compress } = tmem.clientOf(client)!;
     write(encodeHead({ uid, pages, hasOwnSettings, compress }));
   }
 
   #isSaved(number: number): boolean {
     const pool = this.#user.pools[number] ?? null;
-    return pool !== null && isKept(pool);
+    return pool !== null && this.#kept.has(pool) && isKept(pool);
   }
 }
