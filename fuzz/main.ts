@@ -2,7 +2,7 @@
  * npm run fuzz [-- NAME...] [--seconds N] [--inputs N] [--seed N]
  *
  * Runs each fuzzer for N seconds (default 30), or with ascending seeds until it has tried N inputs: streams of nbd, replies
- * of resp, requests of the tmem socket, sessions of vhost-user, chains of virtio, blocks of the codecs, command sequences of store. A failure prints the seed that repeats it and exits with status 1.
+ * of resp, requests of the tmem socket, files of its users, sessions of vhost-user, chains of virtio, blocks of the codecs, command sequences of store. A failure prints the seed that repeats it and exits with status 1.
  */
 import { Progress, parseTool, positive, refuse } from '../bench/tool.ts';
 
@@ -16,6 +16,7 @@ const fuzzers: Readonly<Record<string, () => Promise<Fuzzer>>> = {
   nbd: async () => (await import('./nbd.ts')).run,
   resp: async () => (await import('./resp.ts')).run,
   store: async () => (await import('./store.ts')).run,
+  'tmem-file': async () => (await import('./tmem-file.ts')).run,
   'tmem-socket': async () => (await import('./tmem-socket.ts')).run,
   'vhost-user': async () => (await import('./vhost-user.ts')).run,
   virtio: async () => (await import('./virtio.ts')).run,

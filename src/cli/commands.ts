@@ -28,6 +28,8 @@ const loaders: Readonly<Record<string, () => Promise<Command>>> = {
   'tmem-freeze': async () => (await import('./tmem-freeze.ts')).tmemFreezeCommand,
   'tmem-thaw': async () => (await import('./tmem-thaw.ts')).tmemThawCommand,
   'tmem-destroy': async () => (await import('./tmem-destroy.ts')).tmemDestroyCommand,
+  'tmem-save': async () => (await import('./tmem-save.ts')).tmemSaveCommand,
+  'tmem-restore': async () => (await import('./tmem-restore.ts')).tmemRestoreCommand,
   'tmem-freeable': async () => (await import('./tmem-freeable.ts')).tmemFreeableCommand,
   doctor: async () => (await import('./doctor.ts')).doctorCommand,
   completion: async () => (await import('./completion.ts')).completionCommand,

@@ -37,7 +37,7 @@ function positionalSpecs({ positionals, positionalsMax }: Command): readonly str
   if (positionals === 'disk') return [`'${many}:disk:_frontswap_disks'`];
   if (positionals === 'command') return ["'1:command:_frontswap_commands'"];
   if (positionals === 'shell') return ["'1:shell:(bash zsh fish)'"];
-  if (positionals === 'file') return ["'1:image:_files'"];
+  if (positionals === 'file') return [`'${many}:file:_files'`];
   if (positionals === 'none') return [];
   return ["'(-)1:program:_command_names -e'", "'*::arguments:_normal'"];
 }

@@ -1,23 +1,18 @@
 /** `frontswap tmem-set`: changes the weight, the cap or the compression of a user of the tmem socket. */
 import { askTmemSet } from '../host/tmem-client.ts';
 import { parseTmemChange, tmemKeys } from '../host/tmem-routes.ts';
-import { type Command, Exit } from './command.ts';
-import { controlOption } from './disks.ts';
+import type { Command } from './command.ts';
 import { wordsByKey } from './key-words.ts';
-import { chosenUser, exitNote, printUser } from './tmem-users.ts';
+import { printUser, userCommand } from './tmem-users.ts';
 
-export const tmemSetCommand: Command = {
+export const tmemSetCommand: Command = userCommand({
   name: 'tmem-set',
-  group: 'tmem',
   summary: 'change the weight, cap or compression of a user',
-  usage: 'tmem-set [OPTIONS] UID KEY=VALUE...',
+  words: { usage: 'KEY=VALUE...', max: tmemKeys.length },
   examples: [
     { line: 'frontswap tmem-set 1000 cap=65536', what: 'at most 256 MiB of pages' },
     { line: 'frontswap tmem-set 1000 weight=3', what: 'three times the share of others' },
   ],
-  options: [controlOption],
-  positionals: 'none',
-  positionalsMax: 1 + tmemKeys.length,
   table: {
     title: 'Keys',
     rows: [
@@ -32,23 +27,19 @@ export const tmemSetCommand: Command = {
       ['compress', 'on or off: whether to compress pages that are put from now on'],
     ],
   },
-  notes: [
-    'The settings last as long as the host runs, and can be set before the user connects.',
-    exitNote,
-  ],
-  async run(args, world) {
-    const values = wordsByKey(args.positionals.slice(1), tmemKeys);
-    parseTmemChange('', new Map(Object.entries(values))); // reports invalid values before a request
-    const { uid, control } = await chosenUser(args, world);
-    const user = await askTmemSet(control, uid, values);
+  notes: ['The settings last as long as the host runs, and can be set before the user connects.'],
+  check: (words) => void changeOf(words),
+  async work(call) {
+    const user = await askTmemSet(call.control, call.uid, changeOf(call.words));
     const { weight, cap, compress } = user;
     const limit = cap === 0 ? 'none' : String(cap);
-    printUser(
-      args,
-      world,
-      user,
-      `weight ${weight}, cap ${limit}, compress ${compress ? 'on' : 'off'}`,
-    );
-    return Exit.ok;
+    printUser(call, user, `weight ${weight}, cap ${limit}, compress ${compress ? 'on' : 'off'}`);
   },
-};
+});
+
+/** The body of the request. @throws SwapError as wordsByKey(), parseTmemChange() */
+function changeOf(words: readonly string[]): object {
+  const values = wordsByKey(words, tmemKeys);
+  parseTmemChange('', new Map(Object.entries(values)));
+  return values;
+}

@@ -2,6 +2,7 @@
 
 import type { HostParts } from '../host/parts.ts';
 import { type Environment, runtimeFolder } from '../host/runtime-folder.ts';
+import { systemError } from '../os/system-error.ts';
 import type { Variables } from './program.ts';
 
 export interface Output {
@@ -22,6 +23,10 @@ export interface World {
   readonly stdout: Output;
   /** For messages, progress and errors. */
   readonly stderr: Output;
+  /** Writes bytes to stdout, and waits until they were accepted. @throws SwapError ERR_IO_SYSTEM */
+  writeBytes(chunk: Uint8Array): Promise<void>;
+  /** The bytes on stdin. */
+  readBytes(): AsyncIterable<Uint8Array>;
   /**
    * Replaces this process with a program; where that is not possible, runs a child and returns its exit status.
    * @throws SwapError
@@ -55,6 +60,13 @@ function outputOf(name: 'stdout' | 'stderr'): Output {
   };
 }
 
+const writeBytes = (chunk: Uint8Array): Promise<void> =>
+  new Promise((resolve, reject) => {
+    process.stdout.write(chunk, (error) =>
+      error == null ? resolve() : reject(systemError('write to stdout', error)),
+    );
+  });
+
 const userId = (): number => process.getuid?.() ?? 0;
 
 export const realWorld = (): World => ({
@@ -63,6 +75,8 @@ export const realWorld = (): World => ({
   runtimeFolder: runtimeFolder(process.env, userId()),
   stdout: outputOf('stdout'),
   stderr: outputOf('stderr'),
+  writeBytes,
+  readBytes: () => process.stdin as AsyncIterable<Buffer>,
   runProgram: async (...what) => (await import('./program.ts')).runProgram(...what),
   loadParts: async () => (await import('../host/compose.ts')).composeParts(),
 });

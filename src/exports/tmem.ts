@@ -22,7 +22,7 @@ export type { PageComparer, PageStore } from '../tmem/ops.ts';
 export type { ClientOptions, PoolOptions, TmemOptions } from '../tmem/options.ts';
 export { BlockingPool, type BlockingPoolOptions } from '../tmem/protocol/blocking.ts';
 export type { SocketPoolOptions } from '../tmem/protocol/requests.ts';
-export { Restore, RestoreState } from '../tmem/restore.ts';
+export { Restore, RestoreState, type RestoreTarget } from '../tmem/restore.ts';
 export {
   NewPoolError,
   TmemFlushResult,

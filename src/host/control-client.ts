@@ -28,6 +28,7 @@ const REFUSAL_CODES: readonly ErrorCode[] = [
   'ERR_ARG_UNKNOWN',
   'ERR_ARG_VALUE',
   'ERR_IO_ENDED',
+  'ERR_IO_IMAGE',
   'ERR_IO_IN_USE',
   'ERR_IO_NO_ROOM',
   'ERR_IO_SYSTEM',
@@ -61,14 +62,14 @@ export const invalid = (path: string, why: string, cause?: unknown): SwapError =
     { cause },
   );
 
-interface Sent {
+export interface Sent {
   readonly method: 'GET' | 'POST' | 'PATCH' | 'DELETE';
   readonly url: string;
   readonly body?: object;
 }
 
 /** Starts the request. Resolves with the head of the reply. */
-const begin = (
+export const begin = (
   path: string,
   { method, url, body }: Sent,
   signal: AbortSignal,
@@ -79,7 +80,7 @@ const begin = (
     sent.end(body === undefined ? undefined : JSON.stringify(body));
   });
 
-async function readJson(path: string, response: IncomingMessage): Promise<unknown> {
+export async function readJson(path: string, response: IncomingMessage): Promise<unknown> {
   const chunks: Buffer[] = [];
   let length = 0;
   for await (const chunk of response as AsyncIterable<Buffer>) {
@@ -129,11 +130,16 @@ export async function exchange(
     if (cause instanceof SwapError) throw cause;
     if (signal.aborted) throw late(path, timeoutMs, cause);
     if (response !== null) throw invalid(path, 'the reply is incomplete', cause);
-    const { code, message } = cause as NodeJS.ErrnoException;
-    throw code?.startsWith('HPE_') === true
-      ? invalid(path, message, cause)
-      : unreachable(path, cause);
+    throw noReply(path, cause);
   }
+}
+
+/** The error of a request without a reply. */
+export function noReply(path: string, cause: unknown): SwapError {
+  const { code, message } = cause as NodeJS.ErrnoException;
+  return code?.startsWith('HPE_') === true
+    ? invalid(path, message, cause)
+    : unreachable(path, cause);
 }
 
 /** The field `name` of a reply, a whole number from `min` on. */

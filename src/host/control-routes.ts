@@ -11,7 +11,7 @@
  *                                                                  "allow-uid","allow-gid"}
  *   DELETE /v1/disks/NAME           removes it
  *   POST   /v1/disks/NAME/freeze, thaw, flush, reset
- *   /v1/tmem, /v1/tmem/UID         the tmem socket (tmem-routes.ts)
+ *   /v1/tmem, /v1/tmem/UID         the tmem socket (tmem-routes.ts; save and restore: tmem-transfers.ts)
  *   GET    /v1/events               JSON lines, until the client disconnects
  *   GET    /v1/health               health and counters of the host
  *   GET    /metrics, /healthz, /readyz      as on the metrics server (metrics-server.ts)
@@ -32,7 +32,15 @@ import type { DiskReport } from './list-document.ts';
 import type { MetricsRoute } from './metrics-server.ts';
 import type { TmemFrontEnd } from './parts.ts';
 import type { ReloadReport } from './reload/apply.ts';
-import { parseTmemChange, parseUid, tmemDocument, tmemKeys, userIn } from './tmem-routes.ts';
+import {
+  parseTmemChange,
+  parseUid,
+  RESTORE_PATH,
+  tmemDocument,
+  tmemKeys,
+  tmemOf,
+  userIn,
+} from './tmem-routes.ts';
 
 /** What a host does for clients of its control socket. All throw SwapError. */
 export interface ControlHandlers {
@@ -195,21 +203,10 @@ const verbRoutes: ReadonlyMap<string, Route> = new Map([
   ],
 ]);
 
-/** The tmem socket. @throws SwapError ERR_IO_UNSUPPORTED */
-function tmemOf(handlers: ControlHandlers): TmemFrontEnd {
-  const tmem = handlers.tmem();
-  if (tmem !== null) return tmem;
-  throw new SwapError(
-    'ERR_IO_UNSUPPORTED',
-    'the host has no tmem socket; start it with --tmem PATH',
-    { reason: 'no tmem socket' },
-  );
-}
-
 /** A route about a user. The reply has the state of the user after the operation. */
 const userRoute = (work: (tmem: TmemFrontEnd, uid: number, asked: Asked) => void): Route =>
   route((h, asked) => {
-    const tmem = tmemOf(h);
+    const tmem = tmemOf(h.tmem());
     const uid = parseUid('the request', asked.disk);
     work(tmem, uid, asked);
     return { ...done, user: userIn(tmem, uid) };
@@ -221,7 +218,7 @@ const userRoutes: Readonly<Partial<Record<Method, Route>>> = {
   ),
   DELETE: route((h, { disk }) => {
     const uid = parseUid('the request', disk);
-    return { ...done, uid, destroyedPools: tmemOf(h).destroy(uid) };
+    return { ...done, uid, destroyedPools: tmemOf(h.tmem()).destroy(uid) };
   }),
 };
 
@@ -245,7 +242,7 @@ const fixedRoutes: ReadonlyMap<string, Readonly<Partial<Record<Method, Route>>>>
       ),
     },
   ],
-  ['/v1/tmem', { GET: route((h) => tmemDocument(tmemOf(h))) }],
+  ['/v1/tmem', { GET: route((h) => tmemDocument(tmemOf(h.tmem()))) }],
   ['/v1/health', { GET: route((h) => h.health()) }],
   ['/v1/reload', { POST: route(async (h) => ({ ...done, ...(await h.reload()) })) }],
   ['/v1/events', { GET: route(() => done, { isStream: true }) }],
@@ -269,7 +266,8 @@ const paths = [
   '/v1/disks/NAME',
   ...[...verbRoutes.keys()].map((verb) => `/v1/disks/NAME/${verb}`),
   '/v1/tmem/UID',
-  ...[...userVerbRoutes.keys()].map((verb) => `/v1/tmem/UID/${verb}`),
+  ...[...userVerbRoutes.keys(), 'save'].map((verb) => `/v1/tmem/UID/${verb}`),
+  RESTORE_PATH,
 ].join(', ');
 
 /** Paths with a name: of a disk, of a user of the tmem socket. */

@@ -14,6 +14,7 @@ import type { HostEvent } from './events.ts';
 import { CLIENT_MS_MAX, HttpServer } from './http-server.ts';
 import { sendMetricsReply } from './metrics-server.ts';
 import { answerRoute, type RouteContext } from './route-answer.ts';
+import { TmemTransfers } from './tmem-transfers.ts';
 
 const BODY_BYTES_MAX = 8192;
 const EVENT_BYTES_MAX = 1 << 20;
@@ -49,6 +50,7 @@ export class ControlServer {
       bodyBytesMax: BODY_BYTES_MAX,
       clientMsMax,
       onRefused: () => counters.add('controlRefusals', 1),
+      takeOver: (request, response) => transfers.takeOver(request, response),
       answer: (request, body, response) => this.#answer(request, body, response),
     });
     this.#context = {
@@ -57,6 +59,7 @@ export class ControlServer {
       clientMsMax,
       onAccepted: () => counters.add('controlRequests', 1),
     };
+    const transfers = new TmemTransfers(this.#context);
   }
 
   /** Listens at a free path. Throws the system error. */

@@ -26,6 +26,8 @@ export interface HttpServerOptions {
   readonly clientMsMax: number;
   /** Called for each request that is refused, and each connection that could not be accepted. */
   readonly onRefused: () => void;
+  /** Takes over a request before its body is read. @returns false: the request is read and answered as usual */
+  readonly takeOver?: (request: IncomingMessage, response: ServerResponse) => boolean;
   /** Sends the reply. May reject: the client then gets 500. */
   readonly answer: (
     request: IncomingMessage,
@@ -50,6 +52,8 @@ export class HttpServer {
   readonly #options: HttpServerOptions;
   /** Requests that wait for a reply. */
   readonly #pending = new WeakMap<Socket, number>();
+  /** Sockets of requests that were taken over: their body may take any time. */
+  readonly #takenOver = new WeakSet<Socket>();
 
   constructor(options: HttpServerOptions) {
     const { clientMsMax, headerBytesMax = HEADER_BYTES_MAX } = options;
@@ -103,6 +107,33 @@ export class HttpServer {
     sendJson(response, status, errorBody(code, message));
   }
 
+  /**
+   * Sends an error while the body of a request is still arriving. The rest is read and dropped for a moment, because a close would
+   * discard the reply.
+   */
+  refuseEarly(
+    request: IncomingMessage,
+    response: ServerResponse,
+    status: number,
+    code: string,
+    message: string,
+  ): void {
+    this.#options.onRefused();
+    const text = `${JSON.stringify(errorBody(code, message))}\n`;
+    response.writeHead(status, {
+      'content-type': 'application/json',
+      'content-length': Buffer.byteLength(text),
+      connection: 'close',
+    });
+    response.write(text);
+    const end = (): void => {
+      clearTimeout(late);
+      response.end();
+    };
+    const late = setTimeout(end, LINGER_MS);
+    request.removeAllListeners('data').resume().once('end', end).once('close', end);
+  }
+
   /** Counts a request of a connection until its reply is sent. @returns false: the connection has too many */
   #isAdmitted({ socket }: IncomingMessage, response: ServerResponse): boolean {
     const pending = (this.#pending.get(socket) ?? 0) + 1;
@@ -119,7 +150,13 @@ export class HttpServer {
       request.socket.destroy();
       return;
     }
-    const { bodyBytesMax } = this.#options;
+    const { bodyBytesMax, takeOver } = this.#options;
+    if (takeOver?.(request, response) === true) {
+      const { socket } = request;
+      this.#takenOver.add(socket);
+      response.once('close', () => this.#takenOver.delete(socket));
+      return;
+    }
     const chunks: Buffer[] = [];
     let bodyBytes = 0;
     request.on('data', (chunk: Buffer) => {
@@ -146,6 +183,7 @@ export class HttpServer {
 
   /** Replies to bytes that are not HTTP, to a header that is too long, and to a request that arrives too slowly. */
   #refuseBytes(error: NodeJS.ErrnoException, socket: Socket): void {
+    if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT' && this.#takenOver.has(socket)) return;
     if (socket.writableEnded) return; // more bytes of a request that was refused
     this.#options.onRefused();
     if (!socket.writable) {

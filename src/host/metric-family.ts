@@ -37,7 +37,7 @@ interface DiskFamily extends FamilyHead {
   readonly write: (out: Samples, disk: string, report: DiskReport, facts: MetricsFacts) => void;
 }
 export type Family = HostFamily | DiskFamily;
-type Rest = Pick<FamilyHead, 'type' | 'unit' | 'help'>;
+export type Rest = Pick<FamilyHead, 'type' | 'unit' | 'help'>;
 
 export const gauge = (unit: FamilyHead['unit'], help: string): Rest => ({
   type: 'gauge',
@@ -88,20 +88,29 @@ export const disk = (name: string, rest: Rest, of: (report: DiskReport) => numbe
   write: (out, labels, report) => out.add(labels, of(report)),
 });
 
+/** A value for each value of a label. */
+export type Values<Of> = Readonly<Record<string, (of: Of) => number>>;
+
+/** Writes a sample with the label `by` for each value, in addition to the labels given. */
+export function samplesBy<Of>(
+  by: string,
+  values: Values<Of>,
+): (out: Samples, labels: string, of: Of) => void {
+  const samples = Object.entries(values).map(([value, of]) => ({ label: label(by, value), of }));
+  return (out, labels, of) => {
+    for (const one of samples) out.add(`${labels},${one.label}`, one.of(of));
+  };
+}
+
 /** A family of a disk with one more label, and a value of the disk for each value of the label. */
-export function diskBy(
+export const diskBy = (
   name: string,
   rest: Rest,
   by: string,
-  values: Readonly<Record<string, (report: DiskReport) => number>>,
-): Family {
-  const samples = Object.entries(values).map(([value, of]) => ({ labels: label(by, value), of }));
-  return {
-    ...disk(name, rest, () => 0),
-    of: 'disk',
-    labels: [by],
-    write: (out, labels, report) => {
-      for (const one of samples) out.add(`${labels},${one.labels}`, one.of(report));
-    },
-  };
-}
+  values: Values<DiskReport>,
+): Family => ({
+  ...disk(name, rest, () => 0),
+  of: 'disk',
+  labels: [by],
+  write: samplesBy(by, values),
+});

@@ -10,6 +10,7 @@ import type { AccessList, RequestGate } from '../nbd/protocol/exports.ts';
 import type { TlsCredentials, TlsServerOptions, TlsStats } from '../nbd/server/tls-upgrade.ts';
 import type { HandedOver, VisitHooks } from '../nbd/server/visits.ts';
 import type { Adopted } from '../store/adopt.ts';
+import type { RestoredUser } from '../tmem/server/user-restore.ts';
 import type { ClientLimits } from './client-limits.ts';
 import type { TmemConfig } from './tmem-config.ts';
 
@@ -239,6 +240,26 @@ export interface TmemFrontEnd {
   thaw(uid: number): void;
   /** Drops all pools of the user; returns their number. */
   destroy(uid: number): number;
+  /** Freezes the user and starts to save its persistent pools. @throws SwapError also ERR_IO_IN_USE */
+  save(uid: number): TmemSave;
+  /** @param uid the user who gets the pools; null: the saved one */
+  restore(uid: number | null): TmemRestore;
+}
+
+/** A save in progress. If it is disposed of without end(), the user is as it was. */
+export interface TmemSave extends Disposable {
+  /** Writes the next part of the file; the bytes are valid only during the call. @returns true: it was the last part */
+  step(sink: (chunk: Uint8Array) => void): boolean;
+  /** After the last step: the file was sent, and the user stays frozen. */
+  end(): void;
+}
+
+/** A restore in progress. If it is disposed of before end(), or if a call throws, nothing of it is left. */
+export interface TmemRestore extends Disposable {
+  /** Processes the next bytes of the file. @throws SwapError */
+  push(chunk: Uint8Array): void;
+  /** The file is complete. @throws SwapError */
+  end(): RestoredUser;
 }
 
 export interface TmemFrontEndOptions {

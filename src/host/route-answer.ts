@@ -18,7 +18,7 @@ export interface RouteContext {
 }
 
 /** Status of a failed request: a SwapError is an error of the request; anything else is a bug. */
-function statusOf({ code }: SwapError): number {
+export function statusOf({ code }: SwapError): number {
   if (code === 'ERR_ARG_UNKNOWN') return 404;
   return code === 'ERR_ARG_VALUE' ? 400 : 409;
 }

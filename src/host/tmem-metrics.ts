@@ -1,38 +1,39 @@
 /** The metrics of the tmem socket. The label `uid` is the user id of a client, as the kernel reports it: at most 256 at a time. */
-import { label } from './exposition.ts';
-import { counter, type Family, gauge, host, type MetricsFacts } from './metric-family.ts';
+import { label, type Samples } from './exposition.ts';
+import {
+  counter,
+  type Family,
+  gauge,
+  host,
+  type Rest,
+  samplesBy,
+  type Values,
+} from './metric-family.ts';
 import type { TmemReport, TmemUserReport } from './parts.ts';
-
-type Rest = ReturnType<typeof gauge>;
 
 /** A family of the socket as a whole; without samples if there is no socket. */
 const tmem = (name: string, rest: Rest, of: (report: TmemReport) => number): Family =>
   host(`tmem_${name}`, rest, (facts) => (facts.tmem === null ? null : of(facts.tmem)));
 
-/** A family with a sample for each user, or one for each user and value of the label `by`. */
-function userBy(
+/** A family with samples for each user. */
+const ofUsers = (
   name: string,
   rest: Rest,
-  by: string | null,
-  values: Readonly<Record<string, (user: TmemUserReport) => number>>,
-): Family {
-  const samples = Object.entries(values).map(([value, of]) => ({
-    labels: by === null ? '' : `,${label(by, value)}`,
-    of,
-  }));
-  return {
-    ...host(`tmem_${name}`, rest, () => 0),
-    of: 'host',
-    labels: by === null ? ['uid'] : ['uid', by],
-    write: (out, { tmem: report }: MetricsFacts) => {
-      for (const user of report?.users ?? [])
-        for (const { labels, of } of samples)
-          out.add(`${label('uid', String(user.uid))}${labels}`, of(user));
-    },
-  };
-}
+  by: readonly string[],
+  write: (out: Samples, labels: string, user: TmemUserReport) => void,
+): Family => ({
+  ...host(`tmem_${name}`, rest, () => 0),
+  of: 'host',
+  labels: ['uid', ...by],
+  write: (out, facts) => {
+    for (const one of facts.tmem?.users ?? []) write(out, label('uid', String(one.uid)), one);
+  },
+});
 const user = (name: string, rest: Rest, of: (user: TmemUserReport) => number): Family =>
-  userBy(name, rest, null, { '': of });
+  ofUsers(name, rest, [], (out, labels, one) => out.add(labels, of(one)));
+/** With one more label. */
+const userBy = (name: string, rest: Rest, by: string, values: Values<TmemUserReport>): Family =>
+  ofUsers(name, rest, [by], samplesBy(by, values));
 
 export const tmemFamilies: readonly Family[] = [
   tmem(

@@ -16,14 +16,19 @@ import { LEASE_FOREVER } from '../tmem/protocol/wire.ts';
 import { POOLS_PER_CLIENT } from '../tmem/results.ts';
 import type { TmemUser } from '../tmem/server/client-table.ts';
 import { TmemServer } from '../tmem/server/server.ts';
+import { UserRestore } from '../tmem/server/user-restore.ts';
+import { UserSave } from '../tmem/server/user-save.ts';
 import { Tmem } from '../tmem/tmem.ts';
 import { tmemStore } from '../tmem/tmem-store.ts';
 import { listenAt } from './listen.ts';
 import type {
+  Log,
   TmemChange,
   TmemFrontEnd,
   TmemFrontEndOptions,
   TmemReport,
+  TmemRestore,
+  TmemSave,
   TmemUserReport,
 } from './parts.ts';
 import type { TmemConfig } from './tmem-config.ts';
@@ -91,15 +96,20 @@ export function createTmem(
     hasHungUp: systemHasHungUp(process.platform),
     directIo: systemDirectIo(process.platform),
   });
-  return new TmemPart(server, tmem, budget);
+  return new TmemPart(server, tmem, budget, log);
 }
+
+const inRestore = (uid: number): SwapError =>
+  new SwapError('ERR_IO_IN_USE', `user ${uid} is being restored; wait until that ends`, { uid });
 
 class TmemPart implements TmemFrontEnd {
   readonly #server: TmemServer;
   readonly #tmem: Tmem;
   readonly #budget: Budget;
+  readonly #log: Log;
 
-  constructor(server: TmemServer, tmem: Tmem, budget: Budget) {
+  constructor(server: TmemServer, tmem: Tmem, budget: Budget, log: Log) {
+    this.#log = log;
     this.#server = server;
     this.#tmem = tmem;
     this.#budget = budget;
@@ -129,6 +139,7 @@ class TmemPart implements TmemFrontEnd {
 
   set(uid: number, { weight, cap, compress }: TmemChange): void {
     const user = this.#server.clients.user(uid);
+    if (user?.isRestoring === true) throw inRestore(uid);
     if (user === null)
       throw new SwapError('ERR_IO_NO_ROOM', `the host has ${USERS_MAX} tmem users already`, {});
     user.isConfigured = true;
@@ -142,15 +153,50 @@ class TmemPart implements TmemFrontEnd {
   }
 
   thaw(uid: number): void {
-    this.#tmem.thaw(this.#named(uid).client);
+    const { client } = this.#named(uid);
+    if (this.#tmem.clientOf(client)?.isBeingSaved === true)
+      throw new SwapError('ERR_IO_IN_USE', `user ${uid} is being saved: thaw it when that ends`, {
+        uid,
+      });
+    this.#tmem.thaw(client);
   }
 
   destroy(uid: number): number {
     return this.#server.clients.doomAll(this.#named(uid));
   }
 
+  save(uid: number): TmemSave {
+    const save = new UserSave(this.#server.clients, this.#named(uid));
+    return {
+      step: (sink) => save.step(sink),
+      end: () => {
+        save.end();
+        const { pages = 0, pools = [] } = save.tail ?? {};
+        const what = `${pages} pages of ${pools.length} pools`;
+        this.#log(`tmem: saved user ${uid}: ${what}; it stays frozen`);
+      },
+      [Symbol.dispose]: () => save[Symbol.dispose](),
+    };
+  }
+
+  restore(uid: number | null): TmemRestore {
+    const { clients: table } = this.#server;
+    const whyNeverAdmitted = (id: number): string => this.#server.whyNeverAdmitted(id);
+    const restore = new UserRestore({ table, uid, whyNeverAdmitted });
+    return {
+      push: (chunk) => restore.push(chunk),
+      end: () => {
+        const made = restore.end();
+        this.#log(`tmem: restored user ${made.uid}: ${made.pages} pages of ${made.pools} pools`);
+        return made;
+      },
+      [Symbol.dispose]: () => restore[Symbol.dispose](),
+    };
+  }
+
   #named(uid: number): TmemUser {
     const user = this.#server.clients.find(uid);
+    if (user?.isRestoring === true) throw inRestore(uid);
     if (user !== null) return user;
     const known = [...this.#server.clients.users].map((one) => one.uid).join(', ');
     const hint = known === '' ? 'no user has any' : `users: ${known}`;

@@ -5,6 +5,7 @@
  *   PATCH  /v1/tmem/UID             changes settings of a user    {"weight","cap","compress"}
  *   DELETE /v1/tmem/UID             drops all pools of the user
  *   POST   /v1/tmem/UID/freeze, thaw
+ *   POST   /v1/tmem/UID/save, /v1/tmem/restore      see tmem-transfers.ts
  */
 import { SwapError } from '../base/errors.ts';
 import { suggestion } from '../base/nearest.ts';
@@ -14,6 +15,19 @@ import type { TmemChange, TmemFrontEnd, TmemReport, TmemUserReport } from './par
 /** The reply to `GET /v1/tmem`. */
 export interface TmemDocument extends TmemReport {
   readonly schemaVersion: 1;
+}
+
+/** The request that restores a user. */
+export const RESTORE_PATH = '/v1/tmem/restore';
+
+/** The tmem socket of a host. @throws SwapError ERR_IO_UNSUPPORTED */
+export function tmemOf(tmem: TmemFrontEnd | null): TmemFrontEnd {
+  if (tmem !== null) return tmem;
+  throw new SwapError(
+    'ERR_IO_UNSUPPORTED',
+    'the host has no tmem socket; start it with --tmem PATH',
+    { reason: 'no tmem socket' },
+  );
 }
 
 export const tmemDocument = (tmem: TmemFrontEnd): TmemDocument => ({

@@ -3,13 +3,17 @@
  * not trusted: every length, number, flag and checksum is checked before use.
  *
  * The client exists, and its pages are charged, once the header has arrived; do not use its id before the stream is
- * done. If the stream is invalid, or this host has no space for it, the client is destroyed.
+ * done. If the stream is invalid, or this host has no space for it, the client is destroyed. A caller can create the client
+ * itself (RestoreTarget); then it also decides on the weight and the cap, and drops the pools after a failure.
  */
 import { SwapError } from '../base/errors.ts';
 import { CAP_MAX, WEIGHT_MAX } from './options.ts';
 import { POOLS_PER_CLIENT, TmemPutResult } from './results.ts';
 import * as stream from './stream.ts';
 import type { Tmem } from './tmem.ts';
+
+/** Pages that a stream may send: their numbers fit the marks of a PageTable. */
+const PAGES_MAX = 2 ** 31 - 1;
 
 /** Progress of a Restore. */
 export const RestoreState = {
@@ -20,13 +24,28 @@ export const RestoreState = {
 } as const;
 export type RestoreState = (typeof RestoreState)[keyof typeof RestoreState];
 
+/** A client without pools that receives the pools of the stream. It must not be frozen, and nothing else may use it. */
+export interface RestoreTarget {
+  readonly client: number;
+  /** A stream with more pages is invalid. */
+  readonly pagesMax: number;
+}
+
 /** Receives a saved client in chunks and creates it on this host. */
 export class Restore implements Disposable {
   state: RestoreState = RestoreState.receiving;
   /** The client's id on this host, -1 before the header and after a failure. Valid for use when `state` is done. */
   client = -1;
+  /** The saved client's weight and cap, from the header. */
+  weight = 0;
+  cap = 0;
+  /** Why this host refused a page; `stored`: it has refused none. */
+  refusal: TmemPutResult = TmemPutResult.stored;
+  /** Pages of the saved client, when `state` is done. */
+  pages = 0;
   readonly #tmem: Tmem;
   readonly #authorised: readonly string[];
+  readonly #target: RestoreTarget | null;
   readonly #record = new Uint8Array(stream.PAGE_RECORD_BYTES);
   readonly #view = new DataView(this.#record.buffer);
   readonly #oid = new Uint32Array(6);
@@ -38,10 +57,14 @@ export class Restore implements Disposable {
   #valid: Uint8Array | null = null;
   #validPages = 0;
 
-  /** @param authorised uuids of shared pools that the client may join on this host */
-  constructor(tmem: Tmem, authorised: readonly string[] = []) {
+  /**
+   * @param authorised uuids of shared pools that the client may join on this host
+   * @param target an existing client to restore into; default: a new one
+   */
+  constructor(tmem: Tmem, authorised: readonly string[] = [], target: RestoreTarget | null = null) {
     this.#tmem = tmem;
     this.#authorised = authorised;
+    this.#target = target;
   }
 
   /** Destroys the client unless the restore is done. */
@@ -59,15 +82,26 @@ export class Restore implements Disposable {
    * @throws SwapError ERR_PEER_PROTOCOL: the stream is invalid
    */
   push(chunk: Uint8Array): RestoreState {
-    for (let at = 0; at < chunk.length && this.state !== RestoreState.refused; ) {
-      if (this.state === RestoreState.done) this.#reject('bytes follow the end', chunk.length - at);
+    const used = this.take(chunk);
+    if (used < chunk.length && this.state === RestoreState.done)
+      this.#reject('bytes follow the end', chunk.length - used);
+    return this.state;
+  }
+
+  /**
+   * Like push(), for a stream inside another one: leaves the bytes after the end.
+   * @returns how many bytes belong to the stream
+   */
+  take(chunk: Uint8Array): number {
+    let at = 0;
+    while (at < chunk.length && this.state === RestoreState.receiving) {
       const take = Math.min(this.#needs - this.#has, chunk.length - at);
       this.#record.set(chunk.subarray(at, at + take), this.#has);
       this.#has += take;
       at += take;
       if (this.#has === this.#needs) this.#next();
     }
-    return this.state;
+    return at;
   }
 
   /** Call this at the end of the stream; throws if the stream was truncated. */
@@ -112,9 +146,11 @@ export class Restore implements Disposable {
     const cap = this.#word(12);
     if (weight > WEIGHT_MAX) this.#reject('the weight is out of range', weight);
     if (cap > CAP_MAX) this.#reject('the cap is out of range', cap);
-    this.client = this.#tmem.addClient({ weight, cap });
+    this.weight = weight;
+    this.cap = cap;
+    this.client = this.#target?.client ?? this.#tmem.addClient({ weight, cap });
     if (this.client < 0) {
-      this.#refuse();
+      this.#refuse(TmemPutResult.noPool);
       return;
     }
     for (const uuid of this.#authorised) this.#tmem.authorise(this.client, uuid);
@@ -133,7 +169,7 @@ export class Restore implements Disposable {
     const exclusiveGets = (flags & PoolFlag.exclusiveGets) !== 0;
     const kind = { persistent, exclusiveGets, ...(isShared ? { shared: uuid } : {}) };
     this.#tmem.destroyPool(this.client, local);
-    if (this.#tmem.newPool(this.client, kind, local) !== local) this.#refuse();
+    if (this.#tmem.newPool(this.client, kind, local) !== local) this.#refuse(TmemPutResult.noPool);
   }
 
   #takePage(): void {
@@ -144,6 +180,8 @@ export class Restore implements Disposable {
     if (pool === null || !pool.persistent)
       this.#reject('the pool of a page is not persistent', local);
     if (this.#valid !== null) this.#reject('a page follows a valid record', local);
+    if (this.#received >= (this.#target?.pagesMax ?? PAGES_MAX))
+      this.#reject('there are too many pages', this.#received + 1);
     if (view.getInt32(PageAt.checksum, true) !== stream.pageChecksum(view))
       this.#reject('a page is damaged', this.#received);
     for (let i = 0; i < 6; i++) this.#oid[i] = this.#word(PageAt.oid + 4 * i);
@@ -157,7 +195,7 @@ export class Restore implements Disposable {
       stream.PageAt.page,
     );
     if (answer !== TmemPutResult.stored) {
-      this.#refuse();
+      this.#refuse(answer);
       return;
     }
     const { index: table } = this.#tmem;
@@ -203,6 +241,7 @@ export class Restore implements Disposable {
     if (valid !== this.#word(4)) this.#reject('the number of valid pages is wrong', valid);
     if (this.#word(8) > 1) this.#reject('the client has unknown flags', this.#word(8));
     client.frozen = this.#word(8) === 1;
+    this.pages = valid;
     this.state = RestoreState.done;
   }
 
@@ -216,13 +255,14 @@ export class Restore implements Disposable {
     return this.#view.getUint32(at, true);
   }
 
-  #refuse(): void {
+  #refuse(refusal: TmemPutResult): void {
+    this.refusal = refusal;
     this.state = RestoreState.refused;
     this.#destroyClient();
   }
 
   #destroyClient(): void {
-    if (this.client >= 0) this.#tmem.destroyClient(this.client);
+    if (this.client >= 0 && this.#target === null) this.#tmem.destroyClient(this.client);
     this.client = -1;
   }
 

@@ -1,7 +1,7 @@
 /**
  * Save: writes a client's pools and persistent pages to a byte stream while the client keeps running.
  *
- *   step(sink, pages)  sends pages not sent yet, including new ones; returns 0 when none is left
+ *   step(sink, pages)  sends pages not sent yet, including new ones, until `isCaughtUp`
  *   finish(sink)       freezes the client, sends the remaining pages, and marks which sent pages are still valid
  *
  * Each page row stores the number under which it was sent (PageTable's mark). A page that is flushed or replaced loses its
@@ -9,7 +9,8 @@
  * are those whose numbers no row has at the end.
  *
  * finish() alone is a plain save. step() until it returns little, then finish(), is a live handover: the client is frozen
- * only during finish(), which sends the remaining pages and scans every row.
+ * only during finish(), which sends the remaining pages and scans every row. A client that is frozen from the start needs
+ * little of finish(): the host of a tmem socket saves in steps that way.
  *
  * Memory: one record, and in finish() one bit per page sent.
  */
@@ -38,12 +39,22 @@ export class Save implements Disposable {
   readonly #words = new Uint32Array(6);
   /** By pool number: the serial of the pool that the stream announced, 0 = none. */
   readonly #announced = new Float64Array(POOLS_PER_CLIENT);
+  readonly #isSaved: (pool: number) => boolean;
+  /** By the number of a pool in the host: the client's number of it plus 1, 0 = it is not saved. */
+  readonly #savedBy: Int8Array;
   #row = 1;
+  /** Rows visited since the last one with a page to send, or since the client's last put. */
+  #idleRows = 0;
+  /** Puts of the client that #idleRows takes into account. */
+  #puts: number;
   #hasHeader = false;
   #live = true;
 
-  /** @throws SwapError ERR_ARG_UNKNOWN: no such client; ERR_ARG_CONFLICT: it is being saved */
-  constructor(tmem: Tmem, client: number) {
+  /**
+   * @param isSaved whether to save the pool with this number; may change from true to false. Default: all pools
+   * @throws SwapError ERR_ARG_UNKNOWN: no such client; ERR_ARG_CONFLICT: it is being saved
+   */
+  constructor(tmem: Tmem, client: number, isSaved: (pool: number) => boolean = () => true) {
     const saved = tmem.clientOf(client);
     if (saved === null)
       throw new SwapError('ERR_ARG_UNKNOWN', `tmem client ${client} does not exist`, { client });
@@ -54,8 +65,12 @@ export class Save implements Disposable {
     saved.isBeingSaved = true;
     this.#tmem = tmem;
     this.#client = saved;
+    this.#isSaved = isSaved;
+    this.#puts = saved.counters.get('goodPersistentPuts');
+    this.#savedBy = new Int8Array(tmem.index.pools.length);
+    this.#findPools();
     const { pages } = tmem.index;
-    for (let row = 1; row < pages.end; row++) if (this.#poolOf(row) !== null) pages.setMark(row, 0);
+    for (let row = 1; row < pages.end; row++) if (this.#poolOf(row) >= 0) pages.setMark(row, 0);
   }
 
   /** Ends the save, finished or not. The client is unchanged. */
@@ -70,16 +85,32 @@ export class Save implements Disposable {
     this[Symbol.dispose]();
   }
 
-  /** Sends up to `pagesMax` pages; returns how many. */
-  step(sink: Sink, pagesMax: number): number {
+  /** Whether every page was sent: step() has visited each row since the last page that it sent, and nothing was put since. */
+  get isCaughtUp(): boolean {
+    const isQuiet = this.#puts === this.#client.counters.get('goodPersistentPuts');
+    return isQuiet && this.#idleRows >= this.#tmem.index.pages.end - 1;
+  }
+
+  /**
+   * Sends up to `pagesMax` pages; returns how many.
+   * @param rowsMax maximum number of rows to visit: it bounds the time of the call
+   */
+  step(sink: Sink, pagesMax: number, rowsMax: number = Number.MAX_SAFE_INTEGER): number {
     this.#begin(sink);
+    this.#findPools();
     const { pages } = this.#tmem.index;
+    const puts = this.#client.counters.get('goodPersistentPuts');
+    if (puts !== this.#puts) this.#idleRows = 0;
+    this.#puts = puts;
     let sent = 0;
-    for (let left = pages.end - 1; left > 0 && sent < pagesMax; left--) {
+    for (let left = Math.min(rowsMax, pages.end - 1); left > 0 && sent < pagesMax; left--) {
       if (this.#row >= pages.end) this.#row = 1;
       const row = this.#row++;
       const pool = this.#poolOf(row);
-      if (pool !== null && pages.markOf(row) === 0 && this.#sendPage(sink, row, pool)) sent++;
+      this.#idleRows++;
+      if (pool < 0 || pages.markOf(row) !== 0 || !this.#sendPage(sink, row, pool)) continue;
+      sent++;
+      this.#idleRows = 0;
     }
     return sent;
   }
@@ -88,10 +119,12 @@ export class Save implements Disposable {
   finish(sink: Sink): number {
     const wasFrozen = this.#client.frozen;
     this.#client.frozen = true;
-    this.step(sink, Number.MAX_SAFE_INTEGER);
+    this.#begin(sink);
+    this.#findPools();
+    if (!this.isCaughtUp) this.step(sink, Number.MAX_SAFE_INTEGER);
     for (let local = 0; local < POOLS_PER_CLIENT; local++) {
       const pool = this.#client.pools[local]!;
-      if (pool !== null) this.#announce(sink, local, pool);
+      if (pool !== null && this.#isSaved(local)) this.#announce(sink, local, pool);
       else if (this.#announced[local] !== 0) {
         this.#view.setUint32(4, local, true);
         this.#send(sink, stream.RecordType.dropPool);
@@ -115,19 +148,25 @@ export class Save implements Disposable {
     sink(this.#record.subarray(0, stream.HEADER_BYTES));
   }
 
-  /** The row's pool if it is a persistent pool of the client, else null. */
-  #poolOf(row: number): Pool | null {
-    const { pages, objects, pools } = this.#tmem.index;
-    const object = pages.objectOf(row);
-    if (object === 0) return null;
-    const pool = pools[objects.poolOf(object)]!;
-    return pool?.persistent && pool.owner === this.#client ? pool : null;
+  /** Finds the persistent pools of the client that are saved. They may change between two calls of step(). */
+  #findPools(): void {
+    this.#savedBy.fill(0);
+    for (let local = 0; local < POOLS_PER_CLIENT; local++) {
+      const pool = this.#client.pools[local]!;
+      if (pool?.persistent && this.#isSaved(local)) this.#savedBy[pool.number] = local + 1;
+    }
   }
 
-  #sendPage(sink: Sink, row: number, pool: Pool): boolean {
+  /** The client's number of the row's pool, if it is saved; else -1. */
+  #poolOf(row: number): number {
+    const { pages, objects } = this.#tmem.index;
+    const object = pages.objectOf(row);
+    return object === 0 ? -1 : this.#savedBy[objects.poolOf(object)]! - 1;
+  }
+
+  #sendPage(sink: Sink, row: number, local: number): boolean {
     const { pages, objects, contents } = this.#tmem.index;
-    const local = this.#client.pools.indexOf(pool);
-    this.#announce(sink, local, pool);
+    this.#announce(sink, local, this.#client.pools[local]!);
     if (!contents.read(pages.contentOf(row), this.#record, stream.PageAt.page)) {
       pages.setMark(row, DAMAGED);
       this.damagedPages++;
@@ -167,7 +206,7 @@ export class Save implements Disposable {
     const bits = new Uint8Array((records * stream.VALID_PAGES) / 8);
     let valid = 0;
     for (let row = 1; row < pages.end; row++) {
-      if (this.#poolOf(row) === null || pages.markOf(row) <= 0) continue;
+      if (this.#poolOf(row) < 0 || pages.markOf(row) <= 0) continue;
       const number = pages.markOf(row) - 1;
       bits[number >>> 3]! |= 1 << (number & 7);
       valid++;

@@ -1,4 +1,5 @@
 /** A world without a process: what commands print is kept. */
+import { Readable } from 'node:stream';
 import { runCli } from '../../src/cli/run.ts';
 import type { World } from '../../src/cli/world.ts';
 
@@ -6,6 +7,8 @@ export interface Result {
   readonly status: number;
   readonly stdout: string;
   readonly stderr: string;
+  /** What was written to stdout with writeBytes(). */
+  readonly bytes?: Buffer;
 }
 
 export interface FakeWorldOptions {
@@ -13,6 +16,8 @@ export interface FakeWorldOptions {
   readonly isTerminal?: boolean;
   readonly runtimeFolder?: string;
   readonly runProgram?: World['runProgram'];
+  /** Chunks on stdin. */
+  readonly stdin?: readonly Uint8Array[];
 }
 
 /** Runs the command line and returns its status and output. */
@@ -22,9 +27,11 @@ export async function cli(
     env = {},
     isTerminal = false,
     runtimeFolder = '/nowhere/run',
+    stdin = [],
     runProgram = () => Promise.reject(new Error('this test runs no program')),
   }: FakeWorldOptions = {},
 ): Promise<Result> {
+  const bytes: Buffer[] = [];
   const text = { stdout: '', stderr: '' };
   const output = (name: 'stdout' | 'stderr'): World['stdout'] => ({
     isTerminal,
@@ -39,8 +46,10 @@ export async function cli(
     runtimeFolder,
     stdout: output('stdout'),
     stderr: output('stderr'),
+    writeBytes: async (chunk) => void bytes.push(Buffer.from(chunk)),
+    readBytes: () => Readable.from(stdin),
     runProgram,
     loadParts: () => Promise.reject(new Error('this test starts no host')),
   });
-  return { status, ...text };
+  return { status, ...text, bytes: Buffer.concat(bytes) };
 }

@@ -159,6 +159,27 @@ test('C24 the largest weight and cap are restored, and so is a freeze', () => {
   assert.deepEqual([weight, cap, frozen], [2 ** 20, 2 ** 31 - 1, true]);
 });
 
+test('C24 steps end when every page was sent: isCaughtUp is false after a put, and rows bound a step', () => {
+  const from = host();
+  const client = from.addClient();
+  from.newPool(client, { persistent: true });
+  for (let i = 0; i < 30; i++) from.put(client, 0, oidOf(i % oids), i, pageOf(i), 0);
+  const to = host();
+  const restore = new Restore(to);
+  const save = new Save(from, client);
+  const sink = (chunk: Uint8Array): void => void restore.push(chunk);
+  let steps = 0;
+  for (; !save.isCaughtUp; steps++) assert.ok(save.step(sink, 100, 7) <= 7);
+  assert.equal(steps, Math.ceil((30 + 30) / 7), 'a second pass over the rows finds no page');
+  from.flushPage(client, 0, oidOf(1), 1);
+  assert.equal(save.isCaughtUp, true);
+  from.put(client, 0, oidOf(0), 0, pageOf(99), 0);
+  assert.equal(save.isCaughtUp, false);
+  assert.equal(save.finish(sink), 29);
+  assert.equal(to.get(restore.client, 0, oidOf(0), 0, into, 0), TmemGetResult.found);
+  assert.equal(Buffer.compare(into, pageOf(99)), 0);
+});
+
 test('C24 finish freezes the client, and a second save cannot start before the first has ended', () => {
   const from = host();
   const client = from.addClient();

@@ -9,6 +9,7 @@
  *   Frontswap never asks for such a page.
  * - A get fills the target only if the host found the page: the reply names the request, and a connection is not used
  *   after a failure, so a late reply is never taken for another one.
+ * - A get whose connection was closed is repeated once, over a new connection, unless it removes the page.
  * - A reconnect opens the pool again by its uuid. The pool is empty if the host was restarted, or if an operator has
  *   destroyed it (`noPool`).
  * Cost: a round trip and a copy of the page. Nothing is allocated, except the view of a page.
@@ -128,9 +129,8 @@ export class BlockingPool implements Disposable {
   /** GET_PAGE into target[at .. at + 4096), if the page is found. */
   get(oid: Uint32Array, index: number, target: Uint8Array, at: number): TmemGetResult {
     checkPage(target, at);
-    if (!this.#begin(Op.get, 1)) return TmemGetResult.down;
-    this.#key(oid, 0, index);
-    if (!this.#exchange()) return TmemGetResult.down;
+    for (let tries = 0; !this.#askOne(oid, index); tries++)
+      if (!this.#mayRepeat(tries)) return TmemGetResult.down;
     const result = this.#result(0) as TmemGetResult;
     const { bytes, pagesAt } = this.#link.reader;
     if (result === TmemGetResult.found)
@@ -183,9 +183,8 @@ export class BlockingPool implements Disposable {
     results: Uint8Array,
   ): number {
     checkVector(keys, count, target, at, results);
-    if (!this.#begin(Op.get, count)) return down(results, count, TmemGetResult.down);
-    for (let i = 0; i < count; i++) this.#key(keys, i * KEY_WORDS, keys[i * KEY_WORDS + 6]!);
-    if (!this.#exchange()) return down(results, count, TmemGetResult.down);
+    for (let tries = 0; !this.#askMany(keys, count); tries++)
+      if (!this.#mayRepeat(tries)) return down(results, count, TmemGetResult.down);
     const { bytes, value } = this.#link.reader;
     let page = this.#link.reader.pagesAt;
     for (let i = 0; i < count; i++) {
@@ -222,6 +221,28 @@ export class BlockingPool implements Disposable {
   /** Closes the connection; the pool stays for its lease. */
   [Symbol.dispose](): void {
     this.#link[Symbol.dispose]();
+  }
+
+  /** GET_PAGE of one page. */
+  #askOne(oid: Uint32Array, index: number): boolean {
+    if (!this.#begin(Op.get, 1)) return false;
+    this.#key(oid, 0, index);
+    return this.#exchange();
+  }
+
+  #askMany(keys: Uint32Array, count: number): boolean {
+    if (!this.#begin(Op.get, count)) return false;
+    for (let i = 0; i < count; i++) this.#key(keys, i * KEY_WORDS, keys[i * KEY_WORDS + 6]!);
+    return this.#exchange();
+  }
+
+  /**
+   * Whether to repeat a get that failed: once, if the connection was closed. It changes nothing in the host, and the host at the
+   * path may now be another one, to which the pool was moved. An exclusive get may have removed the page.
+   */
+  #mayRepeat(tries: number): boolean {
+    const isExclusive = (this.#request.flags & wire.PoolFlag.exclusiveGets) !== 0;
+    return tries === 0 && !isExclusive && this.#link.end === LinkEnd.closed;
   }
 
   /** Stages the header of a request. Returns false if there is no connection. */

@@ -5,21 +5,26 @@
  *   open()         a pool without a name: of this connection only; with one: the user's pool of that uuid, or a new one
  *   end            each pool that no connection has open any more is doomed, immediately or when its lease ends
  *   step()         drops pages of doomed pools, a bounded number at a time
+ *   beginRestore() a saved user gets its pools again (user-restore.ts); until endRestore() no connection of it is accepted
  *
  * Invariants
  * - A pool is in `pools` of its user until its last page is dropped, so it counts against the 16 pools until then.
  * - A doomed pool has no connection and is not found by its name.
  * - A user without connections and pools is removed, unless an operator has configured or frozen it.
  */
+import { SwapError } from '../../base/errors.ts';
 import type { ConnectionPools } from '../protocol/session.ts';
 import { LEASE_FOREVER, PoolFlag } from '../protocol/wire.ts';
 import { NewPoolError, POOLS_PER_CLIENT, TmemFlushResult } from '../results.ts';
 import type { Tmem } from '../tmem.ts';
+import type { FilePool } from './user-file.ts';
 
 /** Connections of one user. */
 export const CONNECTIONS_PER_USER = 64;
 /** Pages of doomed pools dropped per step. */
 const DROP_PAGES = 256;
+/** Puts and drops between calls of tmem's maintenance. */
+const MAINTAIN_CHANGES = 256;
 
 export interface UserPool {
   readonly number: number;
@@ -43,6 +48,8 @@ export class TmemUser {
   connections = 0;
   /** An operator has configured it: it is kept without connections. */
   isConfigured = false;
+  /** Its pools are being restored: it has no connections. */
+  isRestoring = false;
 
   constructor(uid: number, client: number) {
     this.uid = uid;
@@ -94,6 +101,55 @@ export class ClientTable {
     return user;
   }
 
+  /** Lets tmem do its maintenance if enough pages have changed. */
+  maintain(): void {
+    if (this.tmem.index.changes >= MAINTAIN_CHANGES) this.tmem.maintain();
+  }
+
+  /**
+   * Starts to restore pools of a user, which must have none and no connections.
+   * @throws SwapError ERR_IO_IN_USE, ERR_IO_NO_ROOM
+   */
+  beginRestore(uid: number): TmemUser {
+    const user = this.user(uid);
+    if (user === null)
+      throw new SwapError('ERR_IO_NO_ROOM', 'the host has too many tmem users', {});
+    const { connections, poolCount, isRestoring } = user;
+    const inUse = (why: string): SwapError =>
+      new SwapError('ERR_IO_IN_USE', `user ${uid} ${why}`, { uid });
+    if (isRestoring) throw inUse('is being restored already; wait until that ends');
+    if (connections > 0)
+      throw inUse(`has ${connections} connections to this host; disconnect its processes first`);
+    if (poolCount > 0 && user.pools.every((pool) => pool?.isDoomed !== false))
+      throw inUse('has pools whose pages are still being dropped; try again in a moment');
+    if (poolCount > 0)
+      throw inUse(
+        `has ${poolCount} pools in this host; drop them first: frontswap tmem-destroy ${uid}`,
+      );
+    user.isRestoring = true;
+    return user;
+  }
+
+  /**
+   * Ends a restore.
+   * @param pools the pools in tmem, from now on open to the user; null: it failed, and all pools in tmem are dropped
+   */
+  endRestore(user: TmemUser, pools: readonly FilePool[] | null): void {
+    user.isRestoring = false;
+    for (let number = 0; number < POOLS_PER_CLIENT; number++) {
+      const pool = this.tmem.poolOf(user.client, number);
+      if (pool === null) continue;
+      const { name = '', lease = 0 } = pools?.find((known) => known.pool === number) ?? {};
+      const exclusive = pool.exclusiveGets ? PoolFlag.exclusiveGets : 0;
+      const flags = PoolFlag.persistent | PoolFlag.named | exclusive;
+      const expiresMs = this.#leaseEnd(lease);
+      const made = { number, flags, name, lease, connections: 0, expiresMs, isDoomed: false };
+      user.pools[number] = made;
+      if (pools === null) this.doom(made);
+    }
+    this.#removeIfUnused(user);
+  }
+
   connect(user: TmemUser): UserConnection {
     user.connections++;
     return new UserConnection(this, user);
@@ -128,7 +184,13 @@ export class ClientTable {
     if (pool == null || --pool.connections > 0) return;
     const { lease } = pool;
     if (lease === 0) this.doom(pool);
-    else if (lease !== LEASE_FOREVER) pool.expiresMs = this.#options.nowMs() + lease * 1000;
+    else pool.expiresMs = this.#leaseEnd(lease);
+  }
+
+  /** When a lease that starts now ends. */
+  #leaseEnd(lease: number): number {
+    if (lease === LEASE_FOREVER) return Number.POSITIVE_INFINITY;
+    return this.#options.nowMs() + lease * 1000;
   }
 
   /** Drops up to `pagesMax` pages of a pool that no connection has open; returns `more` while pages are left. */
@@ -186,7 +248,8 @@ export class ClientTable {
 
   #removeIfUnused(user: TmemUser): void {
     const isFrozen = this.tmem.clientOf(user.client)?.frozen === true;
-    if (user.connections > 0 || user.poolCount > 0 || user.isConfigured || isFrozen) return;
+    const isUsed = user.connections > 0 || user.poolCount > 0 || user.isRestoring;
+    if (isUsed || user.isConfigured || isFrozen) return;
     this.#users.delete(user.uid);
     this.tmem.destroyClient(user.client);
   }

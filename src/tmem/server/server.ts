@@ -26,8 +26,6 @@ const SWEEP_MS = 1000;
 const LINES_PER_SWEEP = 100;
 /** Work of accepting a connection, see nbd/protocol/work.ts. */
 const ACCEPT_WORK = 131072;
-/** Puts and drops between calls of tmem's maintenance. */
-const MAINTAIN_CHANGES = 256;
 /** The uid that represents all users that the user namespace does not map. */
 const OVERFLOW_UID = 65534;
 
@@ -159,8 +157,7 @@ export class TmemServer implements TmemOwner {
   moved(inBytes: number, outBytes: number): void {
     this.#bytesIn += inBytes;
     this.#bytesOut += outBytes;
-    const { tmem } = this.clients;
-    if (tmem.index.changes >= MAINTAIN_CHANGES) tmem.maintain();
+    this.clients.maintain();
   }
 
   dropped(connection: TmemConnection, reason: string): void {
@@ -208,10 +205,21 @@ export class TmemServer implements TmemOwner {
     const { uid, gid } = peer;
     if (access !== null && !access.uids.includes(uid) && !access.gids.includes(gid))
       return `user ${uid} is not allowed`;
-    if (uid === OVERFLOW_UID && access?.uids.includes(uid) !== true)
-      return `user ${uid} may stand for several users`;
-    const open = this.clients.find(uid)?.connections ?? 0;
+    const why = this.whyNeverAdmitted(uid);
+    if (why !== '') return why;
+    const user = this.clients.find(uid);
+    if (user?.isRestoring === true) return `the pools of user ${uid} are being restored`;
+    const open = user?.connections ?? 0;
     return open >= CONNECTIONS_PER_USER ? `user ${uid} has ${open} connections` : '';
+  }
+
+  /** Why no process of the user can ever connect; '': one may, depending on its group. */
+  whyNeverAdmitted(uid: number): string {
+    const { access } = this.#options;
+    const isNamed = access?.uids.includes(uid) === true;
+    if (access !== null && !isNamed && access.gids.length === 0)
+      return `user ${uid} is not allowed`;
+    return uid === OVERFLOW_UID && !isNamed ? `user ${uid} may stand for several users` : '';
   }
 
   #start(socket: Socket, { pid, uid }: PeerCredentials, user: TmemUser): void {

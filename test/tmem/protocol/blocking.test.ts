@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Input } from '../../../src/base/input.ts';
 import type { Stream } from '../../../src/remote/ops.ts';
-import { BlockingPool } from '../../../src/tmem/protocol/blocking.ts';
+import { BlockingPool, type BlockingPoolOptions } from '../../../src/tmem/protocol/blocking.ts';
 import { OUTPUT_BYTES, TmemOutput } from '../../../src/tmem/protocol/output.ts';
 import { TmemSession } from '../../../src/tmem/protocol/session.ts';
 import { Head, NewPool, ServerHello } from '../../../src/tmem/protocol/wire.ts';
@@ -22,17 +22,20 @@ class Rig {
   readonly pool: BlockingPool;
   /** Bytes of replies that a connection delivers; then it ends, as `ending` says. */
   limit: number = Number.POSITIVE_INFINITY;
+  /** The same for connections after the first one. */
+  laterLimit: number = Number.POSITIVE_INFINITY;
   /** 0: closed; -1: no more bytes in time. */
   ending: 0 | -1 = 0;
   connections = 0;
   ms = 0;
 
-  constructor() {
+  constructor(options: Partial<BlockingPoolOptions> = {}) {
     this.table = new ClientTable({ tmem: this.tmem, nowMs: () => 0, cap: 0, onDoomed: () => {} });
     this.pool = new BlockingPool({
       open: (memory) => this.#open(memory),
       clock: { nowNs: () => this.ms * 1e6 },
       uuid: UUID,
+      ...options,
     });
   }
 
@@ -42,7 +45,7 @@ class Rig {
   }
 
   #open(memory: Uint8Array): Stream {
-    this.connections++;
+    const isFirst = ++this.connections === 1;
     const pools: UserConnection = this.table.connect(this.table.user(1000)!);
     const session = new TmemSession(pools);
     const bytes = Buffer.alloc(2 * NewPool.bytes + 200_000);
@@ -60,7 +63,8 @@ class Rig {
         return length;
       },
       receive: (at, length) => {
-        const count = Math.min(length, out.length - sent, this.limit - sent, 1000);
+        const limit = isFirst ? this.limit : this.laterLimit;
+        const count = Math.min(length, out.length - sent, limit - sent, 1000);
         if (count <= 0) return this.ending;
         memory.set(out.bytes.subarray(sent, sent + count), at);
         sent += count;
@@ -79,14 +83,40 @@ test('if the host dies or stops in the middle of a reply, the target is unchange
       assert.equal(rig.pool.put(oid, 1, pageOf(1), 0), TmemPutResult.stored);
       rig.ending = ending;
       rig.limit = HANDSHAKE_BYTES + Head.bytes + 4 + cut;
+      rig.laterLimit = HANDSHAKE_BYTES + cut;
       const target = new Uint8Array(4096).fill(0xa5);
       assert.equal(rig.pool.get(oid, 1, target, 0), TmemGetResult.down, `cut at ${cut}`);
       assert.deepEqual(target, new Uint8Array(4096).fill(0xa5));
-      rig.limit = Number.POSITIVE_INFINITY;
+      rig.laterLimit = Number.POSITIVE_INFINITY;
+      rig.ms += 1000; // the pause
       assert.equal(rig.pool.get(oid, 1, target, 0), TmemGetResult.found);
       assert.deepEqual(target, pageOf(1));
-      assert.equal(rig.connections, 2);
+      assert.equal(rig.connections, ending === 0 ? 3 : 2);
     }
+});
+
+test('a get whose connection was closed is repeated once; one that was late, or that removes the page, is not', () => {
+  for (const isVector of [false, true]) {
+    const get = ({ pool }: Rig, target: Uint8Array): number => {
+      const results = new Uint8Array(1);
+      if (!isVector) return pool.get(oid, 1, target, 0);
+      pool.getMany(new Uint32Array([...oid, 1]), 1, target, 0, results);
+      return results[0]!;
+    };
+    const cases = [
+      [new Rig(), 0, TmemGetResult.found],
+      [new Rig(), -1, TmemGetResult.down],
+      [new Rig({ exclusiveGets: true }), 0, TmemGetResult.down],
+    ] as const;
+    for (const [rig, ending, result] of cases) {
+      assert.equal(rig.pool.put(oid, 1, pageOf(1), 0), TmemPutResult.stored);
+      rig.ending = ending;
+      rig.limit = HANDSHAKE_BYTES + Head.bytes + 4;
+      const target = new Uint8Array(4096).fill(0xa5);
+      assert.equal(get(rig, target), result);
+      assert.deepEqual(target, result === 0 ? pageOf(1) : new Uint8Array(4096).fill(0xa5));
+    }
+  }
 });
 
 test('destroy() drops the pages at once; a connection that closes leaves them for the lease', () => {

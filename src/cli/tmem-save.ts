@@ -1,0 +1,110 @@
+/** `frontswap tmem-save`: save the persistent pools of a user to a file. */
+import { SwapError } from '../base/errors.ts';
+import { askTmem, askTmemGate } from '../host/tmem-client.ts';
+import { askTmemSave, expectedBytes } from '../host/tmem-transfer-client.ts';
+import { NewFile } from '../os/new-file.ts';
+import { type Command, flag } from './command.ts';
+import { stopSignals } from './signals.ts';
+import { printDone, type UserCommandCall, userCommand } from './tmem-users.ts';
+import { TransferProgress } from './transfer-progress.ts';
+
+/** Where the file goes. */
+interface Target extends Disposable {
+  write(chunk: Uint8Array): void | Promise<void>;
+  publish(): void;
+}
+
+export const tmemSaveCommand: Command = userCommand({
+  name: 'tmem-save',
+  summary: 'save the persistent pools of a user to a file',
+  words: { usage: 'FILE', max: 1 },
+  positionals: 'file',
+  examples: [
+    { line: 'frontswap tmem-save 1000 user1000.tmem', what: 'then tmem-restore in another host' },
+    {
+      line: 'frontswap tmem-save 1000 - | ssh other frontswap tmem-restore -',
+      what: 'no file with pages on a disk',
+    },
+  ],
+  notes: [
+    'Saves the persistent pools that have a uuid and a lease: a process can open these again. The user is frozen from the start and stays frozen, because a page put later would be missing in the file: tmem-destroy drops the pools, tmem-thaw resumes puts. If the save fails, the user is as it was.',
+    'FILE contains the pages unencrypted. It has mode 0600, and gets its name once it is complete; until then it is FILE.new. - is stdout.',
+  ],
+  check([file]) {
+    if (file === undefined)
+      throw new SwapError('ERR_ARG_VALUE', 'FILE: choose a file to write, or - for stdout', {
+        key: 'FILE',
+      });
+  },
+  async work(call) {
+    const { uid, control, args, world } = call;
+    const [path = ''] = call.words;
+    const isStdout = path === '-';
+    checkStdout(call, isStdout);
+    const wasFrozen = (await askTmem(control)).users.some((u) => u.uid === uid && u.isFrozen);
+    using target = isStdout ? stdoutOf(call) : new NewFile(path);
+    using _ = onSignals(() => target[Symbol.dispose]());
+    using progress = new TransferProgress('saved', args, world);
+    const { pools, pages, damagedPages, leftPools } = await askTmemSave(control, uid, (chunk) => {
+      progress.expectedBytes ??= expectedBytes(chunk);
+      progress.add(chunk.length);
+      return target.write(chunk);
+    });
+    try {
+      target.publish();
+    } catch (error) {
+      if (!wasFrozen) await askTmemGate(control, uid, 'thaw');
+      throw error;
+    }
+    progress[Symbol.dispose]();
+    const warn = (text: string): void =>
+      world.stderr.write(`frontswap tmem-save: warning: ${text}\n`);
+    if (damagedPages > 0) warn(`${damagedPages} damaged pages are not in the file`);
+    if (leftPools > 0)
+      warn(
+        `${leftPools} pools are not in the file: only persistent ones with a uuid and a lease are`,
+      );
+    if (isStdout) return;
+    const facts = { uid, file: path, pools: pools.length, pages, bytes: progress.bytes };
+    const document = { ...facts, damagedPages, leftPools };
+    printDone(
+      call,
+      document,
+      `${pages} pages of ${pools.length} pools saved; frozen until tmem-thaw`,
+    );
+  },
+});
+
+function checkStdout({ args, world }: UserCommandCall, isStdout: boolean): void {
+  if (isStdout && flag(args, 'json'))
+    throw new SwapError('ERR_ARG_CONFLICT', '--json and - both write to stdout; choose one', {
+      key: '--json',
+    });
+  if (isStdout && world.stdout.isTerminal)
+    throw new SwapError('ERR_ARG_VALUE', 'FILE: stdout is a terminal; use a pipe or a file', {
+      key: 'FILE',
+    });
+}
+
+const stdoutOf = ({ world }: UserCommandCall): Target => ({
+  write: (chunk) => world.writeBytes(chunk),
+  publish: () => {},
+  [Symbol.dispose]: () => {},
+});
+
+/** Runs `clean` before a signal ends the process. */
+function onSignals(clean: () => void): Disposable {
+  const handlers = [...stopSignals, 'SIGHUP' as const].map((signal) => {
+    const handler = (): void => {
+      clean();
+      process.kill(process.pid, signal); // its handler is gone
+    };
+    process.once(signal, handler);
+    return (): void => void process.off(signal, handler);
+  });
+  return {
+    [Symbol.dispose]: () => {
+      for (const remove of handlers) remove();
+    },
+  };
+}
