@@ -192,6 +192,7 @@ interface OpenedFile {
 }
 interface PageRelease {
     release(at: number, length: number): boolean;
+    releaseRanges?(ranges: Uint32Array, count: number): boolean;
 }
 type PageReleaseFactory = (memory: LinearMemory) => PageRelease;
 interface ParentBudget {

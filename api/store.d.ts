@@ -59,6 +59,7 @@ const PageFormat: {
 type PageFormat = (typeof PageFormat)[keyof typeof PageFormat];
 interface PageRelease {
     release(at: number, length: number): boolean;
+    releaseRanges?(ranges: Uint32Array, count: number): boolean;
 }
 type PageReleaseFactory = (memory: LinearMemory) => PageRelease;
 interface ParentBudget {

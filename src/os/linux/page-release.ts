@@ -6,8 +6,7 @@
  * Several ranges are released by one process_madvise(2) of this process, which flushes the TLB once. A kernel that does not
  * support that (PIDFD_SELF, before Linux 6.15) gets a madvise(2) for each range.
  *
- * Cost: one system call, about 2 us for one page, 0.1 to 0.2 us per page in runs of 32; half as much for each of several
- * ranges. One heap number per call.
+ * Cost: one system call, about 2 us for one page, 0.1 to 0.2 us per page in runs of 32. One heap number per call.
  */
 import { keepPages, type PageRelease, type PageReleaseFactory } from '../../arena/ops.ts';
 import { BATCH_RANGES } from '../../arena/release-batch.ts';
