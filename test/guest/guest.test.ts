@@ -119,7 +119,7 @@ for (const { discard, ramMib, hogMib } of modes) {
       assert.equal(stored('discarded'), 0, 'BLKDISCARD of the whole disk leaves nothing stored');
       checkMemory(result);
     },
-    180_000,
+    360_000,
   );
 }
 
@@ -138,7 +138,7 @@ peerTest(
     assert(stored('gone') < stored('rand') / 4, 'freed slots were discarded');
     assert.equal(stored('discarded'), 0, 'BLKDISCARD of the whole disk leaves nothing stored');
   },
-  180_000,
+  360_000,
 );
 
 /**
@@ -184,7 +184,7 @@ peerTest(
       `${errors} of ${spoiled} overwritten pages were detected`,
     );
   },
-  180_000,
+  360_000,
 );
 
 for (const signal of ['SIGKILL', 'SIGTERM'] as const) {
@@ -204,7 +204,7 @@ for (const signal of ['SIGKILL', 'SIGTERM'] as const) {
       assert.equal(result.hogStatus, -signals.SIGBUS);
       assert.match(result.console, /Read-error on swap-device/);
     },
-    180_000,
+    360_000,
   );
 }
 
@@ -226,7 +226,7 @@ peerTest(
     assert.match(refusal?.stderr ?? '', /'swap0' is in use by process \d+ \(qemu-system-x86\)/);
     checkPages(result);
   },
-  180_000,
+  360_000,
 );
 
 peerTest(
@@ -245,4 +245,5 @@ peerTest(
     await swapOnOurs(options, '512M,limit=8M');
     assert.match(log(), /disk swap0: 9\d % of its limit of 8M is used.*refuses writes/s);
   },
+  360_000,
 );

@@ -55,5 +55,5 @@ for (const discard of ['none', 'once', 'pages'] as readonly Discard[])
         assert(stored(result, 'gone') < stored(result, 'rand') / 4, 'freed slots were discarded');
       assert.equal(stored(result, 'discarded'), 0, 'BLKDISCARD leaves nothing stored');
     },
-    180_000,
+    360_000,
   );
