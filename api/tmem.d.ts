@@ -86,10 +86,15 @@ interface PoolOptions {
 class Restore implements Disposable {
     state: RestoreState;
     client: number;
-    constructor(tmem: Tmem, authorised?: readonly string[]);
+    weight: number;
+    cap: number;
+    refusal: TmemPutResult;
+    pages: number;
+    constructor(tmem: Tmem, authorised?: readonly string[], target?: RestoreTarget | null);
     [Symbol.dispose](): void;
     close(): void;
     push(chunk: Uint8Array): RestoreState;
+    take(chunk: Uint8Array): number;
     end(): RestoreState;
 }
 const RestoreState: {
@@ -98,13 +103,18 @@ const RestoreState: {
     readonly refused: 2;
 };
 type RestoreState = (typeof RestoreState)[keyof typeof RestoreState];
+interface RestoreTarget {
+    readonly client: number;
+    readonly pagesMax: number;
+}
 class Save implements Disposable {
     sentPages: number;
     damagedPages: number;
-    constructor(tmem: Tmem, client: number);
+    constructor(tmem: Tmem, client: number, isSaved?: (pool: number) => boolean);
     [Symbol.dispose](): void;
     close(): void;
-    step(sink: Sink, pagesMax: number): number;
+    get isCaughtUp(): boolean;
+    step(sink: Sink, pagesMax: number, rowsMax?: number): number;
     finish(sink: Sink): number;
 }
 type Sink = (chunk: Uint8Array) => void;

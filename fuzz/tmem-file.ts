@@ -144,7 +144,11 @@ export function run({ seed, seconds }: FuzzOptions): number {
     assert.match(outcome(valid, prng, 5000), /^1000 \d+ \d+$/);
     for (let left = 20; left > 0; left--, count++) {
       const file = damaged(prng, valid);
-      assert.equal(outcome(file, prng, 1 + prng.below(400)), outcome(file, prng, 9000), 'however it is cut');
+      assert.equal(
+        outcome(file, prng, 1 + prng.below(400)),
+        outcome(file, prng, 9000),
+        'however it is cut',
+      );
     }
   }
   return count;

@@ -22,7 +22,7 @@ export type ErrorCode =
   | 'ERR_IO_NO_PROGRAM' // the program to run is not found
   | 'ERR_IO_NOT_EXECUTABLE' // the program to run cannot be executed; facts.errno
   | 'ERR_IO_PROGRAM_FAILED' // the program to measure ended with an error; facts.status, facts.signal
-  | 'ERR_IO_IMAGE' // an image is torn, foreign or of another layout: it is kept, and not adopted; facts.reason
+  | 'ERR_IO_IMAGE' // an image or a saved user is torn, foreign or of another layout: it is not adopted; facts.reason
   | 'ERR_IO_SYSTEM' // a system call failed; facts.errno
   | 'ERR_PEER_PROTOCOL' // the peer violated the protocol
   | 'ERR_PEER_UNFIT'; // the peer cannot keep pages reliably; facts.reason

@@ -41,7 +41,7 @@ class Idle implements Disposable {
   }
 }
 
-/** Most bytes of the file that starts with `head`; null: it is not the head of a file. */
+/** About how many bytes the file has that starts with `head`; null: it is not the head of a file. */
 export function expectedBytes(head: Uint8Array): number | null {
   if (head.length < HEAD_BYTES) return null;
   const read = decodeHead(head.subarray(0, HEAD_BYTES));

@@ -51,5 +51,5 @@ export async function cli(
     runProgram,
     loadParts: () => Promise.reject(new Error('this test starts no host')),
   });
-  return { status, ...text, bytes: Buffer.concat(bytes) };
+  return { status, ...text, ...(bytes.length > 0 ? { bytes: Buffer.concat(bytes) } : {}) };
 }

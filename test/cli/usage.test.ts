@@ -18,7 +18,7 @@ const wrong: readonly [readonly string[], RegExp][] = [
   [['hots'], /^frontswap: error: unknown command 'hots'; did you mean 'host'\?/],
   [
     ['zzz'],
-    /unknown command 'zzz'; available commands: run, host, list, attach, stat, top, dashboard, events, add, remove, set, freeze, thaw, flush, reset, reload, check, import, stop, tmem-list, tmem-set, tmem-freeze, tmem-thaw, tmem-destroy, tmem-freeable, doctor, completion, help, version/,
+    /unknown command 'zzz'; available commands: run, host, list, attach, stat, top, dashboard, events, add, remove, set, freeze, thaw, flush, reset, reload, check, import, stop, tmem-list, tmem-set, tmem-freeze, tmem-thaw, tmem-destroy, tmem-save, tmem-restore, tmem-freeable, doctor, completion, help, version/,
   ],
   [['toString'], /unknown command 'toString'/],
   [['help', 'lits'], /^frontswap help: error: unknown command 'lits'; did you mean 'list'/],

@@ -31,7 +31,7 @@ const TAIL_CHECKSUM_AT = TailAt.entries + POOLS_PER_CLIENT * EntryAt.bytes;
 export const TAIL_BYTES: number = TAIL_CHECKSUM_AT + 4;
 
 /** User ids are below this; the last one means "no user" in system calls. */
-export const UID_END = 0xffff_ffff;
+const UID_END = 0xffff_ffff;
 
 export interface FileHead {
   readonly uid: number;
