@@ -55,7 +55,7 @@ test('a limit may be a share of the memory', () => {
 test('a total too small for the tables of the disks is refused', () => {
   assert.throws(() => of({ disk: 'a=8T,backing=x' }, group), {
     code: 'ERR_ARG_VALUE',
-    message: /^--total-limit: '80M' is too small for the tables of 1 disk\(s\): at least 8914312K/,
+    message: /^--total-limit: '80M' is too small for the tables of 1 disk\(s\): at least 8914316K/,
   });
   assert.throws(() => of({ disk: ['a=1T,backing=x', 'b=1T,backing=y'] }, group), {
     code: 'ERR_ARG_VALUE',

@@ -424,11 +424,11 @@ test('a disk may have a backing, whose tables must fit in the limit', () => {
     rateBytes: 0,
     backing: '/flash/a',
   });
-  assert.equal(disksOf('a=16G,backing=x,limit=17802K')[0]?.limitBytes, 17_802 * 1024);
+  assert.equal(disksOf('a=16G,backing=x,limit=17806K')[0]?.limitBytes, 17_806 * 1024);
   const refused = (disk: string[], why: RegExp): void => {
     assert.throws(() => disksOf(...disk), why, disk.join(' '));
   };
-  refused(['a=16G,backing=x,limit=17801K'], /limit: '17.4M' is too small .*: at least 17802K/);
+  refused(['a=16G,backing=x,limit=17805K'], /limit: '17.4M' is too small .*: at least 17806K/);
   refused(['a=1G,backing='], /backing: '' is empty/);
   refused(['a=1G,backing=x,backing=y'], /duplicate 'backing'/);
   refused(['a=1G,backing=x', 'b=1G,backing=x'], /two disks use the backing 'x'/);
