@@ -59,7 +59,7 @@ test('a total too small for the tables of the disks is refused', () => {
   });
   assert.throws(() => of({ disk: ['a=1T,backing=x', 'b=1T,backing=y'] }, group), {
     code: 'ERR_ARG_VALUE',
-    message: /^--total-limit: '80M' is too small for the tables of 2 disk\(s\): at least 2229264K/,
+    message: /^--total-limit: '80M' is too small for the tables of 2 disk\(s\): at least 2229272K/,
   });
 });
 
