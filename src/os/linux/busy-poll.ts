@@ -5,7 +5,7 @@
  *   begins() ── true ──▶ up to POLLS_MAX attempts ──▶ ends(whether there was an answer)
  *       └────── false ─▶ sleep
  *
- * Polling needs a processor that nobody else needs. So there is no polling for a number of waits, which doubles each time,
+ * Polling needs a processor that no other thread needs. So there is no polling for a number of waits, which doubles each time,
  *   - after a wait in vain: the other side is slower than that;
  *   - after waits in which the scheduler took the processor from this thread (involuntary context switches): another
  *     thread needs it, maybe the one that should answer.
