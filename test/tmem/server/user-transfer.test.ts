@@ -339,7 +339,7 @@ test('a user that could never connect is refused, and another user can get the p
   assert.throws(() => restored(to, file, 65534), { code: 'ERR_ARG_CONFLICT' });
   assert.deepEqual(restored(to, file, 4321), { uid: 4321, pools: 1, pages: 3 });
   await using groups = await tmemRig({ server: { access: { uids: [], gids: [7] } } });
-  assert.equal(restored(groups, file).pages, 3, 'a process of it may have the group');
+  assert.equal(restored(groups, file, 4321).pages, 3, 'a process of it may have the group');
 });
 
 test('a torn, foreign or changed file is refused and leaves nothing', {
