@@ -445,12 +445,13 @@ peerTest(
   async () => {
     await using made = await rig(['swap0=64M']);
     const page = await made.open();
+    const tile = (name: string): string =>
+      `[...document.querySelectorAll('#tiles dt')].find((one) => one.textContent === ${quoted(name)}).nextElementSibling.textContent`;
+    await page.until(`${tile('Stored data')}.startsWith('0 B')`); // a sample from before the load
     await must('qemu-io', [
       ...['-f', 'raw', '-d', 'unmap', '-c', 'write -P 7 0 8M', '-c', 'discard 0 4M'],
       made.host.uri(),
     ]);
-    const tile = (name: string): string =>
-      `[...document.querySelectorAll('#tiles dt')].find((one) => one.textContent === ${quoted(name)}).nextElementSibling.textContent`;
     await page.until(`${tile('Stored data')}.startsWith('4 MiB')`);
     const second = await made.open(); // gets the past at once
     const label = "document.querySelector('#plots [role=img]').getAttribute('aria-label')";
