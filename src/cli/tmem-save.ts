@@ -3,6 +3,7 @@ import { SwapError } from '../base/errors.ts';
 import { askTmem, askTmemGate } from '../host/tmem-client.ts';
 import { askTmemSave, expectedBytes } from '../host/tmem-transfer-client.ts';
 import { NewFile } from '../os/new-file.ts';
+import type { FileTail } from '../tmem/server/user-file.ts';
 import { type Command, flag } from './command.ts';
 import { stopSignals } from './signals.ts';
 import { printDone, type UserCommandCall, userCommand } from './tmem-users.ts';
@@ -43,19 +44,31 @@ export const tmemSaveCommand: Command = userCommand({
     checkStdout(call, isStdout);
     const wasFrozen = (await askTmem(control)).users.some((u) => u.uid === uid && u.isFrozen);
     using target = isStdout ? stdoutOf(call) : new NewFile(path);
-    using _ = onSignals(() => target[Symbol.dispose]());
     using progress = new TransferProgress('saved', args, world);
-    const { pools, pages, damagedPages, leftPools } = await askTmemSave(control, uid, (chunk) => {
+    const stop = new AbortController();
+    let hasBegun = false;
+    const undo = async (): Promise<void> => {
+      stop.abort();
+      target[Symbol.dispose]();
+      // The host thaws the user itself, and refuses this, unless it has sent the whole file.
+      if (hasBegun && !wasFrozen) await askTmemGate(control, uid, 'thaw').catch(() => undefined);
+    };
+    using signals = new UndoneBySignals(undo);
+    const receive = (chunk: Buffer): void | Promise<void> => {
+      hasBegun = true;
       progress.expectedBytes ??= expectedBytes(chunk);
       progress.add(chunk.length);
       return target.write(chunk);
-    });
+    };
+    let tail: FileTail;
     try {
+      tail = await askTmemSave(control, uid, receive, stop.signal);
       target.publish();
     } catch (error) {
-      if (!wasFrozen) await askTmemGate(control, uid, 'thaw');
+      await signals.undo();
       throw error;
     }
+    const { pools, pages, damagedPages, leftPools } = tail;
     progress[Symbol.dispose]();
     const warn = (text: string): void =>
       world.stderr.write(`frontswap tmem-save: warning: ${text}\n`);
@@ -92,19 +105,31 @@ const stdoutOf = ({ world }: UserCommandCall): Target => ({
   [Symbol.dispose]: () => {},
 });
 
-/** Runs `clean` before a signal ends the process. */
-function onSignals(clean: () => void): Disposable {
-  const handlers = [...stopSignals, 'SIGHUP' as const].map((signal) => {
-    const handler = (): void => {
-      clean();
-      process.kill(process.pid, signal); // its handler is gone
-    };
-    process.once(signal, handler);
-    return (): void => void process.off(signal, handler);
-  });
-  return {
-    [Symbol.dispose]: () => {
-      for (const remove of handlers) remove();
-    },
-  };
+/** Undoes work at a failure, and before a signal ends the process; a second signal ends it immediately. */
+class UndoneBySignals implements Disposable {
+  readonly #work: () => Promise<void>;
+  readonly #handlers: (() => void)[];
+  #undone: Promise<void> | null = null;
+
+  constructor(work: () => Promise<void>) {
+    this.#work = work;
+    this.#handlers = [...stopSignals, 'SIGHUP' as const].map((signal) => {
+      const handler = (): void => {
+        this[Symbol.dispose]();
+        const end = (): void => void process.kill(process.pid, signal); // no handler is left
+        this.undo().then(end, end);
+      };
+      process.on(signal, handler);
+      return () => process.off(signal, handler);
+    });
+  }
+
+  undo(): Promise<void> {
+    this.#undone ??= this.#work();
+    return this.#undone;
+  }
+
+  [Symbol.dispose](): void {
+    for (const remove of this.#handlers) remove();
+  }
 }

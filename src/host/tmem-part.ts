@@ -99,8 +99,8 @@ export function createTmem(
   return new TmemPart(server, tmem, budget, log);
 }
 
-const inRestore = (uid: number): SwapError =>
-  new SwapError('ERR_IO_IN_USE', `user ${uid} is being restored; wait until that ends`, { uid });
+const busy = (uid: number, work: 'saved' | 'restored'): SwapError =>
+  new SwapError('ERR_IO_IN_USE', `user ${uid} is being ${work}; wait until that ends`, { uid });
 
 class TmemPart implements TmemFrontEnd {
   readonly #server: TmemServer;
@@ -139,7 +139,7 @@ class TmemPart implements TmemFrontEnd {
 
   set(uid: number, { weight, cap, compress }: TmemChange): void {
     const user = this.#server.clients.user(uid);
-    if (user?.isRestoring === true) throw inRestore(uid);
+    if (user?.isRestoring === true) throw busy(uid, 'restored');
     if (user === null)
       throw new SwapError('ERR_IO_NO_ROOM', `the host has ${USERS_MAX} tmem users already`, {});
     user.isConfigured = true;
@@ -149,16 +149,11 @@ class TmemPart implements TmemFrontEnd {
   }
 
   freeze(uid: number): void {
-    this.#tmem.freeze(this.#named(uid).client);
+    this.#tmem.freeze(this.#gateOf(uid).client);
   }
 
   thaw(uid: number): void {
-    const { client } = this.#named(uid);
-    if (this.#tmem.clientOf(client)?.isBeingSaved === true)
-      throw new SwapError('ERR_IO_IN_USE', `user ${uid} is being saved: thaw it when that ends`, {
-        uid,
-      });
-    this.#tmem.thaw(client);
+    this.#tmem.thaw(this.#gateOf(uid).client);
   }
 
   destroy(uid: number): number {
@@ -194,9 +189,16 @@ class TmemPart implements TmemFrontEnd {
     };
   }
 
+  /** The user, if it may be frozen or thawed now. */
+  #gateOf(uid: number): TmemUser {
+    const user = this.#named(uid);
+    if (user.isSaving) throw busy(uid, 'saved');
+    return user;
+  }
+
   #named(uid: number): TmemUser {
     const user = this.#server.clients.find(uid);
-    if (user?.isRestoring === true) throw inRestore(uid);
+    if (user?.isRestoring === true) throw busy(uid, 'restored');
     if (user !== null) return user;
     const known = [...this.#server.clients.users].map((one) => one.uid).join(', ');
     const hint = known === '' ? 'no user has any' : `users: ${known}`;

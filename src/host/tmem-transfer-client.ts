@@ -50,19 +50,23 @@ export function expectedBytes(head: Uint8Array): number | null {
 
 /**
  * Saves a user. @param receive gets the file, chunk by chunk
- * @throws SwapError ERR_IO_NOT_REACHABLE, ERR_PEER_PROTOCOL, that of the host, or what `receive` throws; then the user is as it was
+ * @param stop ends the save
+ * @throws SwapError ERR_IO_NOT_REACHABLE, ERR_PEER_PROTOCOL, that of the host, or what `receive` throws. Then the user is as
+ *   it was, unless the host has sent the whole file, which may still be unread: then it is frozen
  */
 export async function askTmemSave(
   path: string,
   uid: number,
   receive: (chunk: Buffer) => void | Promise<void>,
+  stop: AbortSignal = new AbortController().signal,
 ): Promise<FileTail> {
   using idle = new Idle();
+  const signal = AbortSignal.any([idle.signal, stop]);
   let response: IncomingMessage;
   try {
-    response = await begin(path, { method: 'POST', url: `/v1/tmem/${uid}/save` }, idle.signal);
+    response = await begin(path, { method: 'POST', url: `/v1/tmem/${uid}/save` }, signal);
   } catch (cause) {
-    throw idle.signal.aborted ? ended(path, 'save', cause) : noReply(path, cause);
+    throw signal.aborted ? ended(path, 'save', cause) : noReply(path, cause);
   }
   if (response.statusCode !== 200) {
     await readJson(path, response); // throws the refusal
@@ -131,13 +135,16 @@ export async function askTmemRestore(
     });
   });
   const isAnswered = (): boolean => response !== null || failure !== null;
+  const chunks = file[Symbol.asyncIterator]();
   try {
-    for await (const chunk of file) {
-      if (isAnswered()) break;
+    // The answer may come while the file does not: a refusal, or the end of the host.
+    for (;;) {
+      const next = await Promise.race([chunks.next(), answered]);
+      if (isAnswered() || next === undefined || next.done === true) break;
       idle.touch();
       await new Promise<void>((resolve) => {
         wake = resolve;
-        sent.write(chunk, () => resolve());
+        sent.write(next.value, () => resolve());
       });
     }
     if (!isAnswered()) sent.end();
@@ -145,6 +152,7 @@ export async function askTmemRestore(
     return await restoredIn(path, response, failure);
   } finally {
     sent.destroy();
+    chunks.return?.().catch(() => undefined); // after its next chunk, which may never come
   }
 }
 

@@ -18,6 +18,8 @@ export interface FakeWorldOptions {
   readonly runProgram?: World['runProgram'];
   /** Chunks on stdin. */
   readonly stdin?: readonly Uint8Array[];
+  /** Default: what was written is kept. */
+  readonly writeBytes?: World['writeBytes'];
 }
 
 /** Runs the command line and returns its status and output. */
@@ -28,6 +30,7 @@ export async function cli(
     isTerminal = false,
     runtimeFolder = '/nowhere/run',
     stdin = [],
+    writeBytes,
     runProgram = () => Promise.reject(new Error('this test runs no program')),
   }: FakeWorldOptions = {},
 ): Promise<Result> {
@@ -46,7 +49,7 @@ export async function cli(
     runtimeFolder,
     stdout: output('stdout'),
     stderr: output('stderr'),
-    writeBytes: async (chunk) => void bytes.push(Buffer.from(chunk)),
+    writeBytes: writeBytes ?? (async (chunk) => void bytes.push(Buffer.from(chunk))),
     readBytes: () => Readable.from(stdin),
     runProgram,
     loadParts: () => Promise.reject(new Error('this test starts no host')),

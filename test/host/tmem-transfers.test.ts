@@ -11,9 +11,11 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { type ClientRequest, type IncomingMessage, request } from 'node:http';
+import { Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { Budget } from '../../src/arena/budget.ts';
 import { keepPages } from '../../src/arena/ops.ts';
+import { SwapError } from '../../src/base/errors.ts';
 import type { ControlHandlers } from '../../src/host/control-routes.ts';
 import { ControlServer } from '../../src/host/control-server.ts';
 import { hostCounters } from '../../src/host/counters.ts';
@@ -119,6 +121,34 @@ async function reply(sent: ClientRequest): Promise<{ status: number; body: strin
   let body = '';
   for await (const chunk of response.setEncoding('utf8')) body += chunk;
   return { status: response.statusCode ?? 0, body };
+}
+
+/** The file of a user, which is thawed then. */
+async function fileOf({ control, tmem, user }: Rig): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  await askTmemSave(control, uid, (chunk) => void chunks.push(chunk));
+  await until('it has arrived', () => user()?.isFrozen === true);
+  tmem.thaw(uid);
+  return Buffer.concat(chunks);
+}
+
+/** Lets 60 s of the command, or of the sockets of the host, take 100 ms; other times are as they are. */
+function fastMinute(t: TestContext, of: 'command' | 'host' = 'command'): void {
+  const fast = (ms: number): number => (ms === 60_000 ? 100 : ms);
+  if (of === 'command') {
+    const real = globalThis.setTimeout;
+    const made = (work: () => void, ms = 0): NodeJS.Timeout => real(work, fast(ms));
+    t.mock.method(globalThis, 'setTimeout', made as typeof setTimeout);
+    return;
+  }
+  const { setTimeout: real } = Socket.prototype;
+  t.mock.method(
+    Socket.prototype,
+    'setTimeout',
+    function (this: Socket, ms: number, then?: () => void) {
+      return real.call(this, fast(ms), then);
+    },
+  );
 }
 
 test('tmem-save writes a private file and freezes the user; tmem-restore gives it to another host', {
@@ -270,6 +300,80 @@ test('an interrupted transfer leaves the user as it was', { timeout }, async (t)
   for (const work of [() => to.tmem.freeze(uid), () => to.tmem.set(uid, { cap: 1 })])
     assert.throws(work, { code: 'ERR_IO_IN_USE' });
   upload.destroy();
+  await until('nothing is left', () => to.user() === undefined);
+});
+
+test('a save whose file is lost after the host has sent all of it leaves the user as it was', {
+  timeout,
+}, async (t) => {
+  const from = await rig(t);
+  await from.fill(5);
+  const isSent = (): boolean => from.log.some((line) => line.includes('saved user'));
+  const argv = ['tmem-save', String(uid), '-', '--control', from.control];
+  const lost = async (): Promise<void> => {
+    await until('sent', isSent);
+    throw new SwapError('ERR_IO_SYSTEM', 'no reader');
+  };
+  for (const wasFrozen of [false, true]) {
+    if (wasFrozen) from.tmem.freeze(uid);
+    from.log.length = 0;
+    const { status, stderr } = await cli(argv, { writeBytes: lost });
+    assert.equal(status, 1);
+    assert.match(stderr, /no reader/);
+    assert.equal(from.user()?.isFrozen, wasFrozen);
+  }
+});
+
+test('nothing freezes or thaws a user until its file has arrived', { timeout }, async (t) => {
+  const { tmem, fill, user } = await rig(t);
+  await fill(5);
+  const busy = { code: 'ERR_IO_IN_USE', message: /being saved/ };
+  for (const isArrived of [false, true]) {
+    using save = tmem.save(uid);
+    for (let isLast = false; !isLast; ) {
+      isLast = save.step(() => {});
+      for (const work of [() => tmem.freeze(uid), () => tmem.thaw(uid), () => tmem.save(uid)])
+        assert.throws(work, busy);
+    }
+    if (isArrived) save.end();
+    save[Symbol.dispose]();
+    assert.equal(user()?.isFrozen, isArrived);
+  }
+  tmem.thaw(uid);
+  tmem.freeze(uid);
+});
+
+test('a restore ends when the host refuses it, or after 60 s, though its input has stopped', {
+  timeout,
+}, async (t) => {
+  const to = await rig(t);
+  async function* stopped(first: Uint8Array): AsyncIterable<Uint8Array> {
+    yield first;
+    await new Promise(() => {});
+  }
+  await assert.rejects(askTmemRestore(to.control, null, stopped(Buffer.alloc(100))), {
+    code: 'ERR_IO_IMAGE',
+  });
+  fastMinute(t);
+  await assert.rejects(askTmemRestore(to.control, null, stopped(Buffer.alloc(5))), {
+    code: 'ERR_IO_NOT_REACHABLE',
+  });
+});
+
+test('the host ends a transfer after 60 s without progress', { timeout }, async (t) => {
+  const [from, to] = [await rig(t), await rig(t)];
+  await from.fill(3000);
+  const file = await fileOf(from);
+  fastMinute(t, 'host');
+  const save = begin(from.control, 'POST', `/v1/tmem/${uid}/save`);
+  save.end();
+  const [response] = (await once(save, 'response')) as [IncomingMessage];
+  response.on('error', () => {});
+  await until('thawed', () => from.user()?.isFrozen === false);
+  const upload = begin(to.control, 'POST', '/v1/tmem/restore');
+  upload.on('error', () => {});
+  upload.write(file.subarray(0, 5e6));
+  await until('arrived', () => to.user() !== undefined);
   await until('nothing is left', () => to.user() === undefined);
 });
 

@@ -180,3 +180,29 @@ test('a pipe moves a user without a file', { timeout }, async () => {
   for (let tries = 0; (await userOf(from))?.isFrozen !== false; tries++)
     assert.ok(tries < 200, 'thawed');
 });
+
+test('a save that is ended after the host has sent all of it, and a restore that waits for input, leave nothing', {
+  timeout,
+}, async () => {
+  using folder = new TemporaryFolder();
+  await using from = await startHost(folder, 'a');
+  await fill(folder.file('a.sock'), 90);
+  const run = (verb: string, ...rest: readonly string[]): ChildProcess => {
+    const argv = [mainPath, verb, '--control', folder.file('a.control'), ...rest];
+    const child = spawn(process.execPath, argv, { stdio: ['pipe', 'pipe', 'inherit'] });
+    process.once('exit', () => child.kill('SIGKILL'));
+    return child;
+  };
+  const save = run('tmem-save', uid, '-'); // 370 KiB fit into the sockets, but not into its pipe alone, which has no reader yet
+  while ((await userOf(from))?.isFrozen !== true);
+  while (!from.log.includes('it stays frozen')) await new Promise(setImmediate);
+  save.kill('SIGTERM');
+  const [, signal] = (await once(save, 'exit')) as [number | null, string | null];
+  assert.equal(signal, 'SIGTERM');
+  assert.equal((await userOf(from))?.isFrozen, false);
+
+  const restore = run('tmem-restore', '-');
+  restore.stdin!.write(Buffer.alloc(100)); // refused, and stdin stays open
+  const [status] = (await once(restore, 'exit')) as [number | null];
+  assert.equal(status, 1);
+});

@@ -48,6 +48,8 @@ export class TmemUser {
   connections = 0;
   /** An operator has configured it: it is kept without connections. */
   isConfigured = false;
+  /** Its pools are being saved: it is frozen, and nothing else freezes or thaws it. */
+  isSaving = false;
   /** Its pools are being restored: it has no connections. */
   isRestoring = false;
 

@@ -2,13 +2,13 @@
  * Saves a user of the tmem socket to a file (user-file.ts), in steps, so that other users are served in between.
  *
  *   constructor ─▶ frozen ─▶ step(): head, pools and pages, a few at a time ─▶ last step(): the rest, the tail ─▶ end(): frozen
- *                              └ disposed of without end(): the user is as before
+ *                              └ disposed of without end(), also after the last step: the user is as before
  *
  * The user is frozen from the start, so that nothing new needs to be sent. Its gets and flushes go on: what it flushes
  * before the last step is not in the file. It stays frozen, because a page put later would be missing in the file.
  *
- * Saved are the pools that a process could open again: persistent ones with a name and a lease. The last step is not
- * divided: it scans every page row of the host, some nanoseconds each.
+ * Saved are the pools that a process could open again: persistent ones with a name and a lease. The constructor and the last
+ * step are not divided: each scans every page row of the host, some nanoseconds each.
  */
 import { crc32 } from 'node:zlib';
 import { assert } from '../../base/assert.ts';
@@ -40,11 +40,11 @@ export class UserSave implements Disposable {
   constructor(table: ClientTable, user: TmemUser) {
     const { uid, client } = user;
     const { tmem } = table;
-    const { isBeingSaved, frozen } = tmem.clientOf(client)!;
-    if (isBeingSaved || user.isRestoring)
+    const { frozen } = tmem.clientOf(client)!;
+    if (user.isSaving || user.isRestoring)
       throw new SwapError(
         'ERR_IO_IN_USE',
-        `user ${uid} is being ${isBeingSaved ? 'saved' : 'restored'} already; wait until that ends`,
+        `user ${uid} is being ${user.isSaving ? 'saved' : 'restored'} already; wait until that ends`,
         { uid },
       );
     const kept = user.pools.filter((pool) => pool !== null).filter(isKept);
@@ -59,6 +59,7 @@ export class UserSave implements Disposable {
     this.#wasFrozen = frozen;
     this.#kept = new Set(kept);
     this.#save = new Save(tmem, client, (pool) => this.#isSaved(pool));
+    user.isSaving = true;
     tmem.freeze(client);
   }
 
@@ -94,6 +95,7 @@ export class UserSave implements Disposable {
   end(): void {
     assert(this.tail !== null, 'the last step was done');
     this.#isEnded = true;
+    this.#user.isSaving = false;
   }
 
   /** Without end(), the user is again as it was before the save. */
@@ -101,10 +103,8 @@ export class UserSave implements Disposable {
     if (this.#isEnded) return;
     this.#isEnded = true;
     this.#save[Symbol.dispose]();
-    const { tmem } = this.#table;
-    const { client } = this.#user;
-    const isSavedAgain = tmem.clientOf(client)?.isBeingSaved === true;
-    if (!this.#wasFrozen && !isSavedAgain) tmem.thaw(client);
+    this.#user.isSaving = false;
+    if (!this.#wasFrozen) this.#table.tmem.thaw(this.#user.client);
   }
 
   #writeHead(write: Sink): void {
