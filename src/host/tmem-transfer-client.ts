@@ -118,7 +118,7 @@ export async function askTmemRestore(
   const sent = request({ socketPath: path, path: url, method: 'POST', agent: false, signal });
   let response: IncomingMessage | null = null;
   let failure: Error | null = null;
-  /** Ends a wait for the host to read. */
+  /** Ends a wait for the file, or for the host to read. The answer may come first: a refusal, or the end of the host. */
   let wake = (): void => {};
   const answered = new Promise<void>((resolve) => {
     const done = (): void => {
@@ -137,10 +137,12 @@ export async function askTmemRestore(
   const isAnswered = (): boolean => response !== null || failure !== null;
   const chunks = file[Symbol.asyncIterator]();
   try {
-    // The answer may come while the file does not: a refusal, or the end of the host.
-    for (;;) {
-      const next = await Promise.race([chunks.next(), answered]);
-      if (isAnswered() || next === undefined || next.done === true) break;
+    while (!isAnswered()) {
+      const next = await new Promise<IteratorResult<Uint8Array> | null>((resolve, reject) => {
+        wake = () => resolve(null);
+        chunks.next().then(resolve, reject);
+      });
+      if (isAnswered() || next === null || next.done === true) break;
       idle.touch();
       await new Promise<void>((resolve) => {
         wake = resolve;

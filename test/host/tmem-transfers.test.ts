@@ -360,6 +360,26 @@ test('a restore ends when the host refuses it, or after 60 s, though its input h
   });
 });
 
+test('a restore keeps only the chunks that are on their way', { timeout }, async (t) => {
+  const [from, to] = [await rig(t), await rig(t)];
+  await from.fill(1500);
+  const file = await fileOf(from);
+  const sent: WeakRef<Uint8Array>[] = [];
+  let alive = 0;
+  async function* chunks(): AsyncIterable<Uint8Array> {
+    for (let at = 0; at < file.length; at += 65536) {
+      const chunk = Uint8Array.from(file.subarray(at, at + 65536));
+      sent.push(new WeakRef(chunk));
+      yield chunk;
+    }
+    await new Promise(setImmediate); // a WeakRef lives until its turn of the event loop ends
+    globalThis.gc!();
+    alive = sent.filter((chunk) => chunk.deref() !== undefined).length;
+  }
+  assert.equal((await askTmemRestore(to.control, null, chunks())).pages, 1500);
+  assert.ok(sent.length > 60 && alive < 10, `${alive} of ${sent.length} chunks are in memory`);
+});
+
 test('the host ends a transfer after 60 s without progress', { timeout }, async (t) => {
   const [from, to] = [await rig(t), await rig(t)];
   await from.fill(3000);
